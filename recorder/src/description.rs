@@ -1,0 +1,108 @@
+//! What was recorded: the machine, what it booted, and how the run ended.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::{Digest, Position};
+
+/// The version of the rules by which positions and virtual time are counted.
+pub const RULES_VERSION: u32 = 1;
+
+/// Everything needed to build the machine of a recording again, but for the bytes of its images.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct MachineDescription {
+    /// Bytes of RAM, a multiple of 4096.
+    pub memory_bytes: u64,
+    /// Nanoseconds of virtual time that a tick takes.
+    pub ns_per_tick: u32,
+    /// [`RULES_VERSION`] of the recorder.
+    pub rules_version: u32,
+    /// Name of the CPUID model.
+    pub cpu_model: String,
+    /// Name of the profile that undefined flags follow.
+    pub flags_profile: String,
+    /// How the guest is started.
+    pub boot: BootKind,
+    /// The guest's command line.
+    pub command_line: String,
+    /// What the guest is called: a corpora name or the file name of its image.
+    pub guest_name: String,
+    /// Seed of the session's perturbation, for display: replay never uses it.
+    pub seed: u64,
+    /// Engine that recorded, for display.
+    pub engine: String,
+    /// The value at isa-debug-exit that means that the guest's own check passed.
+    pub pass_code: u32,
+}
+
+/// How a guest image is loaded and entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum BootKind {
+    /// ELF64 entered in long mode, the first 4 GiB identity-mapped.
+    Elf64,
+    /// ELF32 entered in flat 32-bit protected mode, paging off.
+    Elf32,
+    /// Multiboot 1.
+    Multiboot,
+    /// A flat image at 0x7c00 entered in real mode.
+    Flat16,
+}
+
+/// An image stored in a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Image {
+    /// What the image is to the guest.
+    pub role: ImageRole,
+    /// File name, without its folder, or the corpora name.
+    pub name: String,
+    /// A module's command line.
+    pub command_line: String,
+    /// BLAKE3 of the bytes.
+    pub hash: [u8; 32],
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What an image is to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ImageRole {
+    /// The kernel or program that is entered.
+    Kernel,
+    /// A multiboot module.
+    Module,
+}
+
+/// How a recorded run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct End {
+    /// Where.
+    pub position: Position,
+    /// Instructions retired, for display.
+    pub instructions: u64,
+    /// Digest of the whole machine there.
+    pub digest: Digest,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The guest wrote to isa-debug-exit.
+    DebugExit {
+        /// The value written.
+        code: u32,
+    },
+    /// The guest reset the machine through a port.
+    Reset,
+    /// A triple fault.
+    TripleFault,
+    /// The CPU is idle and nothing will ever wake it.
+    Hung,
+    /// The recording session's limit of ticks was reached.
+    TickLimit,
+    /// The person recording stopped it.
+    Interrupted,
+}
