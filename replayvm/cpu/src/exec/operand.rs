@@ -1,0 +1,1 @@
+//! Operands: registers, memory, immediates.
