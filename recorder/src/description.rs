@@ -106,3 +106,17 @@ pub enum EndReason {
     /// The person recording stopped it.
     Interrupted,
 }
+
+impl Image {
+    /// Describes an image of these bytes.
+    #[must_use]
+    pub fn describe(
+        role: ImageRole,
+        name: impl Into<String>,
+        command_line: impl Into<String>,
+        bytes: &[u8],
+    ) -> Self {
+        let hash = *blake3::hash(bytes).as_bytes();
+        Self { role, name: name.into(), command_line: command_line.into(), hash, size: bytes.len() as u64 }
+    }
+}

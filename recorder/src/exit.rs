@@ -208,10 +208,18 @@ impl Exit {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::PortRead { port, size, value } => write!(f, "port-read {port:#x} size {size} value {value:#x}"),
-            Self::PortWrite { port, size, value } => write!(f, "port-write {port:#x} size {size} value {value:#x}"),
-            Self::MmioRead { gpa, size, value } => write!(f, "mmio-read {gpa:#x} size {size} value {value:#x}"),
-            Self::MmioWrite { gpa, size, value } => write!(f, "mmio-write {gpa:#x} size {size} value {value:#x}"),
+            Self::PortRead { port, size, value } => {
+                write!(f, "port-read {port:#x} size {size} value {value:#x}")
+            }
+            Self::PortWrite { port, size, value } => {
+                write!(f, "port-write {port:#x} size {size} value {value:#x}")
+            }
+            Self::MmioRead { gpa, size, value } => {
+                write!(f, "mmio-read {gpa:#x} size {size} value {value:#x}")
+            }
+            Self::MmioWrite { gpa, size, value } => {
+                write!(f, "mmio-write {gpa:#x} size {size} value {value:#x}")
+            }
             Self::MsrRead { index, value } => write!(f, "msr-read {index:#x} value {value:#x}"),
             Self::MsrWrite { index, value } => write!(f, "msr-write {index:#x} value {value:#x}"),
             Self::Cpuid { leaf, subleaf } => write!(f, "cpuid {leaf:#x} {subleaf:#x}"),

@@ -3,19 +3,39 @@
 //! A leaf: it knows nothing of KVM, of a CPU or of a device.
 #![forbid(unsafe_code)]
 
-/// Where in a run: tick and offset.
-mod position;
+/// Events, exits and page tables as columns.
+mod columns;
+/// What the machine was and what it booted.
+mod description;
 /// Inputs: what the guest could not have computed.
 mod event;
 /// Consequences: what the guest did that left the CPU.
 mod exit;
+/// The bytes of a file: header, frames, payloads.
+mod format;
+/// Pages of RAM by content.
+mod page;
+/// Where in a run: tick and offset.
+mod position;
+/// From a file to a run.
+mod reader;
 /// Named, versioned pieces of machine state.
 mod section;
-/// What the machine was and what it booted.
-mod description;
+/// From a run to a file.
+mod writer;
 
+pub use columns::DecodeError;
 pub use description::{BootKind, End, EndReason, Image, ImageRole, MachineDescription, RULES_VERSION};
 pub use event::Event;
 pub use exit::{Exit, ExitKind};
+pub use format::frame::{FrameKind, Problem};
+pub use format::header::{FORMAT_VERSION, FileHeader, HeaderError};
+pub use format::pack::UnpackError;
+pub use page::{PAGE_BYTES, Page, PageHash, ZERO_PAGE};
 pub use position::{ParsePositionError, Position};
+pub use reader::{
+    Checkpoint, CheckpointInfo, Events, Exits, FrameError, PageRef, ReadError, Recording, Recovery,
+    RecoveryReason, Statistics,
+};
 pub use section::{Digest, Section};
+pub use writer::{CheckpointRecord, PageContents, RecordingWriter, WriteError};

@@ -50,7 +50,8 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || ParsePositionError(text.to_owned());
         let (tick, offset) = text.split_once('+').unwrap_or((text, "0"));
-        let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b'_').then(|| part.replace('_', ""));
+        let number =
+            |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b'_').then(|| part.replace('_', ""));
         Ok(Self {
             tick: number(tick).and_then(|t| t.parse().ok()).ok_or_else(wrong)?,
             offset: number(offset).and_then(|o| o.parse().ok()).ok_or_else(wrong)?,
