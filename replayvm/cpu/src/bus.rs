@@ -86,7 +86,7 @@ pub trait Bus {
     /// Stores `N` bytes.
     fn write<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64, bytes: [u8; N]);
 
-    /// Copies instruction bytes that lie within one page. Bytes outside RAM read as devices would answer, or 0xff.
+    /// Copies instruction bytes that lie within one page; the CPU may ask for a few more than the instruction has. Bytes outside RAM read as devices would answer, or 0xff.
     fn fetch(&mut self, at: Moment, gpa: u64, bytes: &mut [u8]);
 
     /// IN; `size` is 1, 2 or 4.

@@ -47,6 +47,9 @@ impl Fault {
     /// #XM.
     pub const XM: Self = Self { vector: Vector::Simd, error_code: None, detail: 0 };
 
+    /// #DF.
+    pub const DF: Self = Self { vector: Vector::DoubleFault, error_code: Some(0), detail: 0 };
+
     /// #GP with an error code.
     #[must_use]
     pub const fn gp(error_code: u32) -> Self {

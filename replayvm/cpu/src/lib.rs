@@ -2,30 +2,44 @@
 //!
 //! No I/O, no operating system, no clock. This is the plain form: one instruction at a time, every flag computed,
 //! every access translated; it is the oracle that faster forms are tested against.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 /// Linear memory: segmentation, translation, page crossings, data breakpoints.
 mod access;
 /// What the CPU asks of the machine around it.
 mod bus;
+/// The processor model.
+mod cpuid;
 /// Fetching and decoding.
 mod decode;
+/// Exceptions and interrupts: from an event to its handler.
+mod deliver;
 /// What instructions do, one family a file.
 mod exec;
 /// Faults on their way to delivery.
 mod fault;
 /// RFLAGS and the arithmetic that sets it.
 mod flags;
+/// Looking at the CPU from outside.
+mod inspect;
+/// From linear to physical addresses.
+mod paging;
 /// Segment descriptors and their attributes.
 mod segment;
 /// Everything the CPU remembers.
 mod state;
 /// One step: boundary, interrupt, instruction, tick.
 mod step;
+/// Translations remembered.
+mod tlb;
+/// Whether a state could be one.
+mod validate;
 
 pub use bus::{Access, Bus, Moment, Observation};
+pub use cpuid::{MODEL, cpuid};
 pub use fault::{Fault, Vector};
-pub use flags::Rflags;
+pub use flags::{FLAGS_PROFILE, Rflags};
+pub use inspect::translate;
 pub use segment::{Attributes, Segment, SegmentName, Table};
-pub use state::{CpuState, Mode, Shadow};
+pub use state::{CpuState, Mode, Shadow, cr0, cr4, dr6, efer};
 pub use step::{Cpu, REP_LIMIT, STALL_STEPS_KERNEL, STALL_STEPS_USER, Step};

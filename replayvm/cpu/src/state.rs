@@ -73,6 +73,57 @@ pub struct CpuState {
     pub idle_loop_jumps: u32,
 }
 
+/// Bits of CR0.
+#[allow(missing_docs, reason = "the manual's own names")]
+pub mod cr0 {
+    pub const PE: u64 = 1;
+    pub const MP: u64 = 1 << 1;
+    pub const EM: u64 = 1 << 2;
+    pub const TS: u64 = 1 << 3;
+    pub const ET: u64 = 1 << 4;
+    pub const NE: u64 = 1 << 5;
+    pub const WP: u64 = 1 << 16;
+    pub const AM: u64 = 1 << 18;
+    pub const NW: u64 = 1 << 29;
+    pub const CD: u64 = 1 << 30;
+    pub const PG: u64 = 1 << 31;
+}
+
+/// Bits of CR4.
+#[allow(missing_docs, reason = "the manual's own names")]
+pub mod cr4 {
+    pub const TSD: u64 = 1 << 2;
+    pub const DE: u64 = 1 << 3;
+    pub const PSE: u64 = 1 << 4;
+    pub const PAE: u64 = 1 << 5;
+    pub const MCE: u64 = 1 << 6;
+    pub const PGE: u64 = 1 << 7;
+    pub const PCE: u64 = 1 << 8;
+    pub const OSFXSR: u64 = 1 << 9;
+    pub const OSXMMEXCPT: u64 = 1 << 10;
+    pub const UMIP: u64 = 1 << 11;
+    pub const FSGSBASE: u64 = 1 << 16;
+    pub const SMEP: u64 = 1 << 20;
+    pub const SMAP: u64 = 1 << 21;
+}
+
+/// Bits of DR6.
+#[allow(missing_docs, reason = "the manual's own names")]
+pub mod dr6 {
+    pub const BD: u64 = 1 << 13;
+    pub const BS: u64 = 1 << 14;
+    pub const BT: u64 = 1 << 15;
+}
+
+/// Bits of EFER.
+#[allow(missing_docs, reason = "the manual's own names")]
+pub mod efer {
+    pub const SCE: u64 = 1;
+    pub const LME: u64 = 1 << 8;
+    pub const LMA: u64 = 1 << 10;
+    pub const NXE: u64 = 1 << 11;
+}
+
 /// The interrupt shadow after STI, MOV SS and POP SS (SDM vol. 3, 6.8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
 pub enum Shadow {
