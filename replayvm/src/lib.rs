@@ -1,1 +1,16 @@
-//! replayvm
+//! Replayvm: a hypervisor that records a run of a whole machine and puts it back at any instruction.
+
+/// Whole machine states, and the pages between them.
+pub mod checkpoint;
+/// Devices on virtual time.
+pub mod devices;
+/// What executes guest instructions.
+pub mod engine;
+/// RAM, CPU state, devices, virtual clock, boot loaders.
+pub mod machine;
+/// A recording opened for replay.
+pub mod recording;
+/// Recording and replaying.
+pub mod session;
+/// A cursor over a recording: seek, step, run, reverse.
+pub mod timeline;

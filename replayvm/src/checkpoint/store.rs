@@ -1,0 +1,163 @@
+//! Where the contents of pages are kept: in the recording's file, or in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+
+use recorder::{Page, PageHash, PageRef, ReadError, Recording};
+
+use super::PageMap;
+use crate::machine::{GuestRam, PAGE_BYTES, RamError};
+
+/// Why RAM could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The recording does not have the page, or it is damaged there.
+    #[error("page {gfn:#x} of guest memory cannot be read from the recording")]
+    Read {
+        /// Guest frame number.
+        gfn: u64,
+        /// Why.
+        source: ReadError,
+    },
+    /// Nobody has the content.
+    #[error("the recording refers to the content {hash} of guest page {gfn:#x}, but does not hold it")]
+    Unknown {
+        /// Guest frame number.
+        gfn: u64,
+        /// The content's hash.
+        hash: PageHash,
+    },
+    /// RAM.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+}
+
+#[derive(Debug)]
+enum Location {
+    File(PageRef),
+    Memory(Box<Page>),
+}
+
+/// Runs of pages that lie side by side in RAM and in the file are mapped instead of copied from this length on. Below it a
+/// copy is cheaper than a mapping and the faults it brings.
+const MAP_RUN_PAGES: u64 = 64;
+
+/// Page contents by hash.
+#[derive(Debug, Default)]
+pub struct PageStore {
+    located: HashMap<PageHash, Location>,
+    /// Pages kept in memory.
+    kept: usize,
+    recording: Option<Recording>,
+    file: Option<File>,
+}
+
+impl PageStore {
+    /// Contents from a recording; `file` is the same recording's file, if it can be mapped.
+    #[must_use]
+    pub fn new(recording: Recording, file: Option<File>) -> Self {
+        Self { located: HashMap::new(), kept: 0, recording: Some(recording), file }
+    }
+
+    /// The recording has this page.
+    pub fn locate(&mut self, page: PageRef) {
+        if !page.hash.is_zero() {
+            self.located.entry(page.hash).or_insert(Location::File(page));
+        }
+    }
+
+    /// Keeps a page in memory unless its content is known already.
+    pub fn keep(&mut self, hash: PageHash, page: &Page) {
+        if hash != PageHash::ZERO {
+            self.located.entry(hash).or_insert_with(|| {
+                self.kept += 1;
+                Location::Memory(Box::new(*page))
+            });
+        }
+    }
+
+    /// Bytes of the pages kept in memory.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.kept * PAGE_BYTES
+    }
+
+    /// Forgets the pages kept in memory that none of these maps names; maps that share much stand side by side. They may
+    /// be had again only by who has the content: a machine whose map is not among these must not be asked to go on.
+    pub fn forget_all_but<'m>(&mut self, maps: impl Iterator<Item = &'m PageMap>) {
+        let mut named = HashSet::new();
+        let mut before = None;
+        for map in maps {
+            map.contents(before, |hash| {
+                if matches!(self.located.get(&hash), Some(Location::Memory(_))) {
+                    named.insert(hash);
+                }
+            });
+            before = Some(map);
+        }
+        self.located.retain(|hash, location| matches!(location, Location::File(_)) || named.contains(hash));
+        self.kept = named.len();
+    }
+
+    /// Whether the content is to be had.
+    #[must_use]
+    pub fn knows(&self, hash: PageHash) -> bool {
+        hash == PageHash::ZERO || self.located.contains_key(&hash)
+    }
+
+    /// Fills the pages of RAM with what `target` says of them.
+    pub(super) fn fill(&self, ram: &mut GuestRam, pages: &[u64], target: &PageMap) -> Result<(), StoreError> {
+        let mut index = 0;
+        while index < pages.len() {
+            let gfn = pages[index];
+            let run = self.run_in_file(&pages[index..], target);
+            if let (Some(file), Some((offset, count))) = (&self.file, run) {
+                for gfn in gfn..gfn + count {
+                    self.content(gfn, target.get(gfn))?;
+                }
+                ram.map_file_pages(gfn, count, file, offset)?;
+                index += count as usize;
+                continue;
+            }
+            let hash = target.get(gfn);
+            if hash == PageHash::ZERO {
+                ram.write_slice(gfn << 12, &[0; PAGE_BYTES])?;
+            } else {
+                ram.write_slice(gfn << 12, self.content(gfn, hash)?)?;
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Offset and length of the run of pages at the front that lies in one piece in the file, if it is long enough.
+    fn run_in_file(&self, pages: &[u64], target: &PageMap) -> Option<(u64, u64)> {
+        self.file.as_ref()?;
+        let recording = self.recording.as_ref()?;
+        let offset_of = |gfn: u64| match self.located.get(&target.get(gfn)) {
+            Some(Location::File(page)) => recording.page_file_offset(page),
+            _ => None,
+        };
+        let first = *pages.first()?;
+        let start = offset_of(first)?;
+        let count = pages
+            .iter()
+            .zip(0_u64..)
+            .take_while(|(gfn, n)| {
+                **gfn == first + n && offset_of(**gfn) == Some(start + n * PAGE_BYTES as u64)
+            })
+            .count() as u64;
+        (count >= MAP_RUN_PAGES).then_some((start, count))
+    }
+
+    /// The verified content of a page.
+    fn content(&self, gfn: u64, hash: PageHash) -> Result<&Page, StoreError> {
+        match (self.located.get(&hash), &self.recording) {
+            (Some(Location::Memory(page)), _) => Ok(page),
+            (Some(Location::File(page)), Some(recording)) => {
+                recording.page(page).map_err(|source| StoreError::Read { gfn, source })
+            }
+            _ => Err(StoreError::Unknown { gfn, hash }),
+        }
+    }
+}

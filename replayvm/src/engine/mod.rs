@@ -1,0 +1,182 @@
+//! What executes guest instructions.
+//!
+//! An engine moves a [`Machine`](crate::machine::Machine) forward, step by step, and stops where it is told to. It gives the machine no input and
+//! takes no decision: that is the session's part. Every engine reaches the same state at the same position.
+
+/// Which engines this host can run, and why not.
+pub mod doctor;
+/// The software CPU and KVM side by side.
+mod lockstep;
+/// The software CPU, one instruction at a time: the reference.
+mod soft;
+/// KVM executes each instruction under single-stepping.
+mod step;
+
+use recorder::{Exit, Position};
+
+pub use doctor::doctor;
+pub use lockstep::LockstepEngine;
+pub use soft::SoftEngine;
+pub use step::{Reason, Statistics, StepEngine};
+
+use crate::machine::{Machine, WatchHit};
+
+/// What an engine can stop on besides a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Execution addresses.
+    pub breakpoints: bool,
+    /// Accesses to watched memory.
+    pub watchpoints: bool,
+}
+
+/// Execution addresses at which a run stops.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Breakpoints {
+    /// Linear addresses, sorted.
+    addresses: Vec<u64>,
+}
+
+impl Breakpoints {
+    /// Stops at these linear addresses.
+    #[must_use]
+    pub fn new(mut addresses: Vec<u64>) -> Self {
+        addresses.sort_unstable();
+        addresses.dedup();
+        Self { addresses }
+    }
+
+    /// There are none.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// Whether this linear address is one.
+    #[inline(always)]
+    #[must_use]
+    pub fn contains(&self, linear: u64) -> bool {
+        match self.addresses.as_slice() {
+            [] => false,
+            [one] => *one == linear,
+            many => many.binary_search(&linear).is_ok(),
+        }
+    }
+}
+
+/// Why an engine stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The position asked for is reached (or passed, where the run does not have it).
+    Reached,
+    /// A tick at which the machine has to be given its inputs has been reached: the session's turn.
+    Due,
+    /// The CPU is idle, a tick has passed, and virtual time has to jump: the session's turn.
+    Idle,
+    /// The next instruction is at a breakpoint.
+    Breakpoint,
+    /// The last step accessed watched memory.
+    Watch(WatchHit),
+    /// The last step made an exit that was asked for, at the position given.
+    Exit(Position, Exit),
+    /// The guest asked for the end of the run (see `Platform::signal`).
+    Signal,
+    /// The CPU is in shutdown after a triple fault.
+    Shutdown,
+}
+
+/// What can go wrong in an engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine cannot be had on this host.
+    #[error("engine `{engine}` cannot run here: {why}")]
+    Unavailable {
+        /// Its name.
+        engine: &'static str,
+        /// What is missing, and what to do.
+        why: String,
+    },
+    /// No engine of that name.
+    #[error("there is no engine `{0}`; there are: {known}", known = ENGINE_NAMES.join(", "))]
+    Unknown(String),
+    /// The hypervisor refused.
+    #[error("KVM failed at {at}: {what}")]
+    Hypervisor {
+        /// Where.
+        at: Position,
+        /// What it said.
+        what: String,
+    },
+    /// Two engines disagree.
+    #[error("engines differ: {0}")]
+    Differ(Box<Difference>),
+}
+
+/// The first step at which two engines come to different states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The position before the step.
+    pub at: Position,
+    /// The instruction, disassembled.
+    pub instruction: String,
+    /// Each differing component: name, what the reference says, what the other says.
+    pub components: Vec<(String, String, String)>,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at {} `{}`", self.at, self.instruction)?;
+        for (name, expected, got) in &self.components {
+            write!(f, "; {name}: software CPU {expected}, engine {got}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The engines by name.
+pub const ENGINE_NAMES: &[&str] = &["auto", "soft", "step", "lockstep"];
+
+/// Executes guest instructions.
+pub trait Engine: Send {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// What it can stop on.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Moves the machine forward by at least one step, until it is at or past `until` or something stops it. A breakpoint
+    /// at the very first instruction does not stop.
+    ///
+    /// On [`Stop::Due`] and [`Stop::Idle`] the machine is at a tick (offset 0) whose inputs have not been applied yet.
+    ///
+    /// # Errors
+    /// The engine itself fails; the machine is then in no defined state.
+    fn run(
+        &mut self,
+        machine: &mut Machine,
+        until: Position,
+        breakpoints: &Breakpoints,
+    ) -> Result<Stop, EngineError>;
+
+    /// The machine's state or memory has been changed from outside (restored, written by a device).
+    fn machine_changed(&mut self, machine: &mut Machine);
+
+    /// Who executed how many steps; all zero for an engine that does everything itself.
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
+    }
+}
+
+/// The engine of that name.
+///
+/// # Errors
+/// There is none, or it cannot be had on this host.
+pub fn by_name(name: &str, machine: &Machine) -> Result<Box<dyn Engine>, EngineError> {
+    match name {
+        "auto" | "soft" => Ok(Box::new(SoftEngine)),
+        "step" => Ok(Box::new(StepEngine::new(machine)?)),
+        "lockstep" => Ok(Box::new(LockstepEngine::new(machine)?)),
+        _ => Err(EngineError::Unknown(name.to_owned())),
+    }
+}

@@ -1,0 +1,67 @@
+//! The software CPU, one instruction at a time: the reference for every other engine.
+
+use recorder::Position;
+use replayvm_cpu::Step;
+
+use super::{Breakpoints, Capabilities, Engine, EngineError, Stop};
+use crate::machine::Machine;
+
+/// Engine `soft`.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SoftEngine;
+
+impl Engine for SoftEngine {
+    fn name(&self) -> &'static str {
+        "soft"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { breakpoints: true, watchpoints: true }
+    }
+
+    fn run(
+        &mut self,
+        machine: &mut Machine,
+        until: Position,
+        breakpoints: &Breakpoints,
+    ) -> Result<Stop, EngineError> {
+        loop {
+            let Machine { cpu, platform } = &mut *machine;
+            match cpu.step(platform) {
+                Step::Done => {}
+                Step::Idle => return Ok(Stop::Idle),
+                Step::Shutdown => return Ok(Stop::Shutdown),
+            }
+            let now = cpu.state.now;
+            if now.offset == 0 && now.tick >= platform.due_tick {
+                return Ok(Stop::Due);
+            }
+            if platform.wants_attention() {
+                return Ok(attention(platform));
+            }
+            if now.tick >= until.tick && (now.tick > until.tick || now.offset >= until.offset) {
+                return Ok(Stop::Reached);
+            }
+            if machine.stops_at(breakpoints) {
+                return Ok(Stop::Breakpoint);
+            }
+        }
+    }
+
+    fn machine_changed(&mut self, machine: &mut Machine) {
+        machine.cpu.state_changed();
+    }
+}
+
+/// The reason for which the platform wants attention.
+pub(super) fn attention(platform: &mut crate::machine::Platform) -> Stop {
+    if platform.signal.is_some() {
+        Stop::Signal
+    } else if let Some(hit) = platform.watches.take_hit() {
+        Stop::Watch(hit)
+    } else if let Some((at, exit)) = platform.stopped_on.take() {
+        Stop::Exit(at, exit)
+    } else {
+        Stop::Reached
+    }
+}

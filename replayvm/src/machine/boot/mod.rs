@@ -1,0 +1,167 @@
+//! Loading a guest image and setting the CPU up to enter it.
+
+/// ELF program headers.
+mod elf;
+/// The state of the CPU at each kind of entry.
+mod entry;
+/// Flat 16-bit images.
+mod flat;
+/// Multiboot 1.
+mod multiboot;
+
+use recorder::{BootKind, MachineDescription};
+
+use super::{Machine, RamError};
+
+/// A file that a multiboot kernel is given beside itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name, for display.
+    pub name: String,
+    /// Its command line.
+    pub command_line: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What a guest is booted from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuestImages {
+    /// The image that is entered.
+    pub kernel: Vec<u8>,
+    /// Multiboot modules.
+    pub modules: Vec<Module>,
+}
+
+/// Why an image does not boot.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// Nothing that we can enter.
+    #[error(
+        "not a guest image: neither an ELF file nor a multiboot kernel nor a boot sector (0x55 0xaa at offset 510)"
+    )]
+    Unknown,
+    /// A damaged or foreign ELF file.
+    #[error("the ELF file cannot be used: {0}")]
+    Elf(String),
+    /// A multiboot header that cannot be honoured.
+    #[error("the multiboot header cannot be honoured: {0}")]
+    Multiboot(String),
+    /// The image does not fit.
+    #[error(
+        "{what} needs memory up to {end:#x}, but the machine has {ram_bytes:#x} bytes: give it more with --memory"
+    )]
+    TooLarge {
+        /// What does not fit.
+        what: &'static str,
+        /// First byte past it.
+        end: u64,
+        /// What there is.
+        ram_bytes: u64,
+    },
+    /// Parts of the image lie where the boot information goes.
+    #[error("{what} at {gpa:#x} lies below 0x10000, where the boot information goes")]
+    LowMemory {
+        /// What.
+        what: &'static str,
+        /// Where.
+        gpa: u64,
+    },
+    /// Modules for something other than a multiboot kernel.
+    #[error("only a multiboot kernel takes modules")]
+    Modules,
+    /// A command line that is too long.
+    #[error("the command lines are longer than {limit} bytes together")]
+    CommandLine {
+        /// The limit.
+        limit: usize,
+    },
+    /// A store outside RAM.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+}
+
+/// How an image wants to be entered.
+///
+/// # Errors
+/// Nothing is recognised.
+pub fn detect(image: &[u8]) -> Result<BootKind, BootError> {
+    if multiboot::find_header(image).is_some() {
+        return Ok(BootKind::Multiboot);
+    }
+    match image {
+        [0x7f, b'E', b'L', b'F', 2, ..] => Ok(BootKind::Elf64),
+        [0x7f, b'E', b'L', b'F', 1, ..] => Ok(BootKind::Elf32),
+        _ if image.len() >= 512 && image[510..512] == [0x55, 0xaa] => Ok(BootKind::Flat16),
+        _ => Err(BootError::Unknown),
+    }
+}
+
+/// Loads the guest and sets the CPU up to enter it.
+///
+/// # Errors
+/// The image is damaged, or does not fit.
+pub fn load(
+    machine: &mut Machine,
+    description: &MachineDescription,
+    images: &GuestImages,
+) -> Result<(), BootError> {
+    if description.boot != BootKind::Multiboot && !images.modules.is_empty() {
+        return Err(BootError::Modules);
+    }
+    match description.boot {
+        BootKind::Flat16 => flat::load(machine, &images.kernel),
+        BootKind::Multiboot => {
+            let entry = multiboot::load_kernel(machine, &images.kernel)?;
+            let info = multiboot::write_information(machine, entry.end, description, &images.modules)?;
+            entry::protected(machine, entry.address, multiboot::LOADER_MAGIC, info);
+            Ok(())
+        }
+        BootKind::Elf32 => {
+            let entry = elf::load(machine, &images.kernel)?;
+            let info = multiboot::write_information(machine, entry.end, description, &[])?;
+            entry::protected(machine, entry.address, 0, info);
+            Ok(())
+        }
+        BootKind::Elf64 => {
+            let entry = elf::load(machine, &images.kernel)?;
+            let info = multiboot::write_information(machine, entry.end, description, &[])?;
+            entry::long(machine, entry.address, info)
+        }
+        _ => Err(BootError::Unknown),
+    }
+}
+
+/// Where a loaded image is entered, and where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    address: u64,
+    end: u64,
+}
+
+/// RAM below this is for boot information: images stay out of it.
+const IMAGES_START: u64 = 0x1_0000;
+
+/// Copies a part of an image to where it belongs, zero-filled up to `memory_bytes`.
+fn place(
+    machine: &mut Machine,
+    what: &'static str,
+    gpa: u64,
+    bytes: &[u8],
+    memory_bytes: u64,
+) -> Result<u64, BootError> {
+    let ram_bytes = machine.platform.ram.bytes();
+    let end = gpa.saturating_add(memory_bytes.max(bytes.len() as u64));
+    if end > ram_bytes {
+        return Err(BootError::TooLarge { what, end, ram_bytes });
+    }
+    if gpa < IMAGES_START {
+        return Err(BootError::LowMemory { what, gpa });
+    }
+    // RAM is all zero before the image is loaded, so that what follows the bytes needs no store.
+    machine.platform.ram.write_slice(gpa, bytes)?;
+    Ok(end)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The machine: RAM, CPU state, devices, virtual time.
+//!
+//! A machine is a pure function of its initial state and of the inputs that a session gives it.
+
+/// Loading a guest image and setting the CPU up to enter it.
+pub mod boot;
+/// Virtual time.
+mod clock;
+/// The machine around the CPU, as the CPU's bus.
+mod platform;
+/// Guest RAM.
+mod ram;
+/// Saving and restoring as named, versioned sections; digests.
+mod saved;
+/// Watched ranges of physical memory.
+mod watch;
+
+pub use clock::VirtualClock;
+pub use platform::{Entropy, ExitFilter, Platform, position};
+pub use ram::{GuestRam, MAX_RAM_BYTES, PAGE_BYTES, RamDigest, RamError};
+pub use saved::RestoreError;
+pub use watch::{Watch, WatchHit, WatchKind, WatchSet};
+
+use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic};
+use recorder::{MachineDescription, Position};
+use replayvm_cpu::{Cpu, CpuState};
+
+use crate::engine::Breakpoints;
+
+pub use boot::{BootError, GuestImages, Module};
+
+/// Nanoseconds of virtual time that a tick takes unless the description says otherwise.
+pub const DEFAULT_NS_PER_TICK: u32 = 10;
+/// RAM of a guest that does not ask for more.
+pub const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Why a machine could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// RAM.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// The guest image.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The recording counts positions by rules that this version does not know.
+    #[error("the recording counts positions by rules version {0}; this command knows version {known}: use a newer one", known = recorder::RULES_VERSION)]
+    Rules(u32),
+    /// No virtual time would ever pass.
+    #[error("a tick of 0 ns is no tick")]
+    TicksTakeNoTime,
+    /// The recording's undefined flags follow a profile that this version does not have.
+    #[error("the recording's flags profile `{0}` is unknown to this command")]
+    FlagsProfile(String),
+    /// The recording names a CPU model that this version does not have.
+    #[error("the recording's CPU model `{0}` is unknown to this command")]
+    CpuModel(String),
+}
+
+/// Whether this version can build the machine of a description, which may come from anywhere. Allocates nothing.
+///
+/// # Errors
+/// The first thing in it that this version does not have.
+pub fn check(description: &MachineDescription) -> Result<(), MachineError> {
+    if description.rules_version != recorder::RULES_VERSION {
+        return Err(MachineError::Rules(description.rules_version));
+    }
+    if description.cpu_model != replayvm_cpu::MODEL {
+        return Err(MachineError::CpuModel(description.cpu_model.clone()));
+    }
+    if description.flags_profile != replayvm_cpu::FLAGS_PROFILE {
+        return Err(MachineError::FlagsProfile(description.flags_profile.clone()));
+    }
+    if description.ns_per_tick == 0 {
+        return Err(MachineError::TicksTakeNoTime);
+    }
+    Ok(GuestRam::check_size(description.memory_bytes)?)
+}
+
+/// A whole machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// The CPU: its state is the same whatever engine executes.
+    pub cpu: Cpu,
+    /// All around the CPU.
+    pub platform: Platform,
+}
+
+impl Machine {
+    /// A machine with nothing loaded: all RAM zero, CPU and devices as after power-on.
+    ///
+    /// # Errors
+    /// The description asks for something that this host or this version does not have.
+    pub fn bare(description: &MachineDescription) -> Result<Self, MachineError> {
+        check(description)?;
+        let ram = GuestRam::new(description.memory_bytes)?;
+        let mut platform = Platform::new(ram, description.ns_per_tick);
+        platform.devices.set_memory_size(description.memory_bytes, 0);
+        Ok(Self { cpu: Cpu::new(CpuState::power_on()), platform })
+    }
+
+    /// A machine with its guest loaded, ready for its first instruction.
+    ///
+    /// # Errors
+    /// As [`Machine::bare`], or the image does not load.
+    pub fn boot(description: &MachineDescription, images: &GuestImages) -> Result<Self, MachineError> {
+        let mut machine = Self::bare(description)?;
+        boot::load(&mut machine, description, images)?;
+        Ok(machine)
+    }
+
+    /// Where the machine is.
+    #[inline(always)]
+    #[must_use]
+    pub fn position(&self) -> Position {
+        position(self.cpu.state.now)
+    }
+
+    /// Whether the next step executes the instruction at one of these addresses (and does not deliver an event first).
+    #[must_use]
+    pub fn stops_at(&self, breakpoints: &Breakpoints) -> bool {
+        !breakpoints.is_empty()
+            && breakpoints.contains(self.cpu.state.linear_rip())
+            && !self.cpu.state.halted
+            && !self.cpu.delivers_next(&self.platform)
+    }
+
+    /// The instruction at CS:RIP, disassembled (AT&T syntax); empty where no memory is mapped.
+    #[must_use]
+    pub fn disassemble_next(&self) -> String {
+        let mut text = String::new();
+        if let Some(instruction) = self.instruction_at(self.cpu.state.rip) {
+            GasFormatter::new().format(&instruction, &mut text);
+        }
+        text
+    }
+
+    /// Whether the CPU is in a loop of nothing but NOP, PAUSE and direct JMP, which only an interrupt leaves.
+    #[must_use]
+    pub fn loops_idly(&self) -> bool {
+        let start = self.cpu.state.rip;
+        let mut rip = start;
+        for _ in 0..replayvm_cpu::STALL_STEPS_KERNEL {
+            let Some(instruction) = self.instruction_at(rip) else { return false };
+            rip = match instruction.mnemonic() {
+                Mnemonic::Nop | Mnemonic::Pause => instruction.next_ip(),
+                Mnemonic::Jmp if instruction.is_jmp_short_or_near() => instruction.near_branch_target(),
+                _ => return false,
+            };
+            if rip == start {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The instruction at an address of the code segment, if memory is mapped there. Looking changes nothing.
+    fn instruction_at(&self, rip: u64) -> Option<Instruction> {
+        let state = &self.cpu.state;
+        let ram = &self.platform.ram;
+        let linear = state.linear_rip().wrapping_sub(state.rip).wrapping_add(rip);
+        let read = |gpa| ram.load(gpa).map(u64::from_le_bytes);
+        let bytes: Vec<u8> = (0..15)
+            .map_while(|n| replayvm_cpu::translate(state, linear.wrapping_add(n), read))
+            .map_while(|gpa| ram.load::<1>(gpa).map(|[byte]| byte))
+            .collect();
+        let mut decoder = Decoder::with_ip(state.mode().bitness(), &bytes, rip, DecoderOptions::NONE);
+        (!bytes.is_empty()).then(|| decoder.decode())
+    }
+
+    /// Instructions retired since power-on.
+    #[must_use]
+    pub fn instructions(&self) -> u64 {
+        self.cpu.state.instructions
+    }
+}

@@ -1,0 +1,321 @@
+//! Guest RAM: host memory, which of its pages have been written, and its digest.
+//!
+//! Not here: what lies outside RAM (devices answer there) and where page contents are kept (`checkpoint`).
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use recorder::Digest;
+use rustix::mm::{MapFlags, ProtFlags};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Bytes of a page.
+pub const PAGE_BYTES: usize = 4096;
+/// The largest RAM: above it, up to 4 GiB, is the window of memory-mapped devices.
+pub const MAX_RAM_BYTES: u64 = 3 << 30;
+
+/// What can be wrong with guest RAM.
+#[derive(Debug, thiserror::Error)]
+pub enum RamError {
+    /// The size is not usable.
+    #[error("{0} bytes of memory is not a multiple of 4096 between 1 MiB and 3 GiB")]
+    Size(u64),
+    /// The host has no memory for it.
+    #[error("cannot map {bytes} bytes of guest memory")]
+    Map {
+        /// How much was asked for.
+        bytes: u64,
+        /// Why not.
+        source: vm_memory::mmap::FromRangesError,
+    },
+    /// An access does not lie in RAM.
+    #[error("guest-physical {gpa:#x} with {bytes} bytes lies outside the {ram_bytes} bytes of memory")]
+    OutOfRange {
+        /// Where.
+        gpa: u64,
+        /// How many bytes.
+        bytes: u64,
+        /// What there is.
+        ram_bytes: u64,
+    },
+    /// A page of a recording could not be mapped.
+    #[error("cannot map pages of the recording")]
+    MapFile(#[source] rustix::io::Errno),
+}
+
+/// Guest RAM, from guest-physical 0 up, in one piece.
+#[derive(Debug)]
+pub struct GuestRam {
+    /// Owns the mapping that `host` points into.
+    memory: GuestMemoryMmap,
+    host: *mut u8,
+    bytes: u64,
+    /// One bit a page: written since the last [`GuestRam::take_dirty`].
+    dirty: Vec<u64>,
+}
+
+// SAFETY: `host` points into the mapping that `memory` owns, which does not move and lives as long; the pointer is
+// private and is used only through `&self` (loads) and `&mut self` (stores).
+unsafe impl Send for GuestRam {}
+
+impl GuestRam {
+    /// RAM of the given size, all zero.
+    ///
+    /// # Errors
+    /// The size is unusable, or the host has no memory.
+    pub fn new(bytes: u64) -> Result<Self, RamError> {
+        Self::check_size(bytes)?;
+        let size = usize::try_from(bytes).map_err(|_| RamError::Size(bytes))?;
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), size)])
+            .map_err(|source| RamError::Map { bytes, source })?;
+        let region = memory.find_region(GuestAddress(0)).ok_or(RamError::Size(bytes))?;
+        let host = region.as_ptr();
+        let pages = size / PAGE_BYTES;
+        Ok(Self { memory, host, bytes, dirty: vec![0; pages.div_ceil(64)] })
+    }
+
+    /// Whether RAM can have this size.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn check_size(bytes: u64) -> Result<(), RamError> {
+        if !bytes.is_multiple_of(PAGE_BYTES as u64) || !(1 << 20..=MAX_RAM_BYTES).contains(&bytes) {
+            return Err(RamError::Size(bytes));
+        }
+        Ok(())
+    }
+
+    /// Bytes of RAM.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Pages of RAM.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.bytes / PAGE_BYTES as u64
+    }
+
+    /// The memory as rust-vmm crates see it (KVM memory slots).
+    #[must_use]
+    pub fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
+    /// Whether `len` bytes at `gpa` are RAM.
+    #[inline(always)]
+    #[must_use]
+    pub fn contains(&self, gpa: u64, len: usize) -> bool {
+        // RAM is far smaller than 2^63, so the sum cannot wrap when the first test holds.
+        gpa < self.bytes && gpa + len as u64 <= self.bytes
+    }
+
+    /// Loads `N` bytes if they are RAM.
+    #[inline(always)]
+    #[must_use]
+    pub fn load<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
+        if !self.contains(gpa, N) {
+            return None;
+        }
+        // SAFETY: `contains` has shown that the N bytes lie in the mapping, which is readable; [u8; N] has alignment 1.
+        Some(unsafe { self.host.add(gpa as usize).cast::<[u8; N]>().read() })
+    }
+
+    /// Stores `N` bytes, which must not cross a page, if they are RAM; says whether they are.
+    #[inline(always)]
+    pub fn store<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
+        if !self.contains(gpa, N) {
+            return false;
+        }
+        self.mark_dirty(gpa >> 12);
+        // SAFETY: `contains` has shown that the N bytes lie in the mapping, which is writable; [u8; N] has alignment 1.
+        unsafe { self.host.add(gpa as usize).cast::<[u8; N]>().write(bytes) };
+        true
+    }
+
+    /// Notes that somebody else (KVM) has written a page.
+    #[inline(always)]
+    pub fn mark_dirty(&mut self, gfn: u64) {
+        if let Some(word) = self.dirty.get_mut((gfn >> 6) as usize) {
+            *word |= 1 << (gfn & 63);
+        }
+    }
+
+    /// Any bytes of RAM.
+    ///
+    /// # Errors
+    /// The range is not in RAM.
+    pub fn slice(&self, gpa: u64, len: usize) -> Result<&[u8], RamError> {
+        self.check(gpa, len)?;
+        // SAFETY: the range lies in the mapping and nothing writes to it while `self` is borrowed: the vCPU runs on the
+        // thread that owns `self`.
+        Ok(unsafe { std::slice::from_raw_parts(self.host.add(gpa as usize), len) })
+    }
+
+    /// Copies bytes into RAM.
+    ///
+    /// # Errors
+    /// The range is not in RAM.
+    pub fn write_slice(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), RamError> {
+        self.check(gpa, bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        for gfn in gpa >> 12..=(gpa + bytes.len() as u64 - 1) >> 12 {
+            self.mark_dirty(gfn);
+        }
+        // SAFETY: the range lies in the mapping, `bytes` cannot overlap it (guest RAM is never lent out mutably).
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.host.add(gpa as usize), bytes.len());
+        }
+        Ok(())
+    }
+
+    fn check(&self, gpa: u64, len: usize) -> Result<(), RamError> {
+        if self.contains(gpa, len) || (len == 0 && gpa <= self.bytes) {
+            Ok(())
+        } else {
+            Err(RamError::OutOfRange { gpa, bytes: len as u64, ram_bytes: self.bytes })
+        }
+    }
+
+    /// One page.
+    ///
+    /// # Errors
+    /// There is no such page.
+    pub fn page(&self, gfn: u64) -> Result<&[u8; PAGE_BYTES], RamError> {
+        let slice = self.slice(gfn.saturating_mul(PAGE_BYTES as u64), PAGE_BYTES)?;
+        slice.try_into().map_err(|_| RamError::OutOfRange {
+            gpa: gfn << 12,
+            bytes: PAGE_BYTES as u64,
+            ram_bytes: self.bytes,
+        })
+    }
+
+    /// Maps `count` pages of a file over the pages from `gfn` on, copy-on-write: the file never changes, and nothing is
+    /// copied until the guest writes.
+    ///
+    /// # Errors
+    /// The range is not in RAM, or the host refuses.
+    pub fn map_file_pages(
+        &mut self,
+        gfn: u64,
+        count: u64,
+        file: &File,
+        file_offset: u64,
+    ) -> Result<(), RamError> {
+        let gpa = gfn.saturating_mul(PAGE_BYTES as u64);
+        let len = usize::try_from(count.saturating_mul(PAGE_BYTES as u64)).unwrap_or(usize::MAX);
+        self.check(gpa, len)?;
+        // SAFETY: the range lies in the mapping that `memory` owns, so that MAP_FIXED replaces only guest pages; the
+        // mapping is private, so that stores never reach the file, and it is unmapped with the whole range on drop.
+        unsafe {
+            rustix::mm::mmap(
+                self.host.add(gpa as usize).cast(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
+                file.as_fd(),
+                file_offset,
+            )
+        }
+        .map_err(RamError::MapFile)?;
+        Ok(())
+    }
+
+    /// The pages written since the last call, in order; the set is empty afterwards.
+    pub fn take_dirty(&mut self) -> Vec<u64> {
+        let mut pages = Vec::new();
+        for (index, word) in self.dirty.iter_mut().enumerate() {
+            let mut bits = std::mem::take(word);
+            while bits != 0 {
+                pages.push(index as u64 * 64 + u64::from(bits.trailing_zeros()));
+                bits &= bits - 1;
+            }
+        }
+        pages
+    }
+
+    /// The digest of RAM from nothing, page by page: the slow twin of [`RamDigest`].
+    #[must_use]
+    pub fn digest_from_scratch(&self) -> Digest {
+        let mut digest = RamDigest::default();
+        for gfn in 0..self.pages() {
+            if let Ok(page) = self.page(gfn) {
+                digest.replace(gfn, recorder::PageHash::ZERO, recorder::PageHash::of(page));
+            }
+        }
+        digest.digest()
+    }
+}
+
+/// A digest of RAM that follows changed pages: the sum, over all pages that are not zero, of a mix of page number and
+/// page hash. Its cost is the number of pages that change, and a page of zeros costs nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RamDigest(u128);
+
+impl RamDigest {
+    /// A page's content has changed.
+    pub fn replace(&mut self, gfn: u64, old: recorder::PageHash, new: recorder::PageHash) {
+        self.0 = self.0.wrapping_sub(Self::term(gfn, old)).wrapping_add(Self::term(gfn, new));
+    }
+
+    fn term(gfn: u64, hash: recorder::PageHash) -> u128 {
+        if hash == recorder::PageHash::ZERO {
+            return 0;
+        }
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&gfn.to_le_bytes());
+        bytes[8..].copy_from_slice(&hash.0.to_le_bytes());
+        xxh3_128(&bytes)
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn digest(self) -> Digest {
+        Digest(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_loaded_again_and_mark_their_page_dirty() {
+        let mut ram = GuestRam::new(1 << 20).unwrap();
+        assert!(ram.store(0x3008, 0x1122_3344_u32.to_le_bytes()));
+        assert_eq!(ram.load::<4>(0x3008), Some([0x44, 0x33, 0x22, 0x11]));
+        assert_eq!(ram.take_dirty(), [3]);
+        assert_eq!(ram.take_dirty(), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn nothing_outside_ram_is_touched() {
+        let mut ram = GuestRam::new(1 << 20).unwrap();
+        assert_eq!(ram.load::<8>((1 << 20) - 4), None);
+        assert!(!ram.store((1 << 20) - 1, [0; 2]));
+        assert!(!ram.store(u64::MAX - 1, [0; 8]));
+        assert!(ram.write_slice((1 << 20) - 1, &[1, 2]).is_err());
+        assert!(ram.write_slice(u64::MAX, &[1, 2]).is_err());
+        assert!(GuestRam::new(4095).is_err());
+    }
+
+    #[test]
+    fn the_digest_that_follows_changes_equals_the_digest_from_scratch() {
+        let mut ram = GuestRam::new(1 << 20).unwrap();
+        let mut digest = RamDigest::default();
+        let mut known = vec![recorder::PageHash::ZERO; 256];
+        for (gpa, byte) in [(0x1000_u64, 1_u8), (0x1fff, 2), (0x2f000, 3), (0x1000, 9), (0x2f000, 0)] {
+            ram.write_slice(gpa, &[byte]).unwrap();
+            for gfn in ram.take_dirty() {
+                let hash = recorder::PageHash::of(ram.page(gfn).unwrap());
+                digest.replace(gfn, known[gfn as usize], hash);
+                known[gfn as usize] = hash;
+            }
+            assert_eq!(digest.digest(), ram.digest_from_scratch());
+        }
+    }
+}

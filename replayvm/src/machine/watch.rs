@@ -1,0 +1,112 @@
+//! Watched ranges of guest-physical memory.
+
+use recorder::Position;
+
+/// Which accesses a watchpoint sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WatchKind {
+    /// Stores.
+    Write,
+    /// Loads.
+    Read,
+    /// Both.
+    Access,
+}
+
+/// A watched range of bytes. It belongs to whoever debugs, never to the guest's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// First byte.
+    pub gpa: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Which accesses.
+    pub kind: WatchKind,
+}
+
+/// An access that a watch has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchHit {
+    /// Index of the watch in the set.
+    pub index: usize,
+    /// The position before the step that made the access.
+    pub at: Position,
+    /// Whether the access was a store.
+    pub write: bool,
+    /// First byte of the access.
+    pub gpa: u64,
+    /// Bytes of the access.
+    pub len: u64,
+}
+
+/// All watches of a machine, and the first hit since it was last asked.
+#[derive(Debug, Default)]
+pub struct WatchSet {
+    watches: Vec<Watch>,
+    hit: Option<WatchHit>,
+}
+
+impl WatchSet {
+    /// Replaces the watches.
+    pub fn set(&mut self, watches: Vec<Watch>) {
+        self.watches = watches;
+        self.hit = None;
+    }
+
+    /// Nothing is watched.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.watches.is_empty()
+    }
+
+    /// An access by the guest's program.
+    #[inline]
+    pub fn access(&mut self, at: Position, gpa: u64, len: u64, write: bool) {
+        if self.hit.is_some() {
+            return;
+        }
+        let sees = |watch: &Watch| {
+            let kind = match watch.kind {
+                WatchKind::Write => write,
+                WatchKind::Read => !write,
+                WatchKind::Access => true,
+            };
+            kind && gpa < watch.gpa.saturating_add(watch.len) && watch.gpa < gpa.saturating_add(len)
+        };
+        if let Some(index) = self.watches.iter().position(sees) {
+            self.hit = Some(WatchHit { index, at, write, gpa, len });
+        }
+    }
+
+    /// The first hit since the last call.
+    pub fn take_hit(&mut self) -> Option<WatchHit> {
+        self.hit.take()
+    }
+
+    /// Whether there is a hit to take.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_hit(&self) -> bool {
+        self.hit.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_sees_overlapping_accesses_of_its_kind() {
+        let mut set = WatchSet::default();
+        let at = Position::new(5, 1);
+        set.set(vec![Watch { gpa: 0x1000, len: 4, kind: WatchKind::Write }]);
+        set.access(at, 0x1000, 4, false);
+        assert_eq!(set.take_hit(), None);
+        set.access(at, 0x0ffc, 4, true);
+        set.access(at, 0x1004, 1, true);
+        assert_eq!(set.take_hit(), None);
+        set.access(at, 0x0ffd, 4, true);
+        assert_eq!(set.take_hit(), Some(WatchHit { index: 0, at, write: true, gpa: 0xffd, len: 4 }));
+    }
+}

@@ -1,0 +1,313 @@
+//! A recording opened for replay: its file mapped, its events and the maps of its checkpoints in memory.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use recorder::{Event, ImageRole, Position, ReadError, Recording};
+
+use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker, StoreError};
+use crate::engine::Engine;
+use crate::machine::{self, GuestImages, Machine, MachineError, Module, RestoreError};
+use crate::session::{Driver, Replayed};
+
+/// Why a recording cannot be opened or a machine not be put where it says.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file.
+    #[error("cannot open {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What is in it.
+    #[error("{path} cannot be read")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: ReadError,
+    },
+    /// It ends before the first checkpoint.
+    #[error("{path} holds no checkpoint: the recording stopped before the guest started")]
+    NoCheckpoint {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A checkpoint names a page that the machine does not have.
+    #[error("the checkpoint at {at} has a page {gfn:#x}, outside of the machine's memory")]
+    OutsideRam {
+        /// Its position.
+        at: Position,
+        /// Guest frame number.
+        gfn: u64,
+    },
+    /// A checkpoint's state is not the one whose digest the recording holds.
+    #[error(
+        "the checkpoint at {at} is damaged: its component `{component}` has another digest than it should"
+    )]
+    Digest {
+        /// Its position.
+        at: Position,
+        /// `cpu`, `ram` or a device.
+        component: String,
+    },
+    /// A checkpoint's state stands somewhere else.
+    #[error("the checkpoint at {at} is damaged: its state stands at {found}")]
+    Elsewhere {
+        /// Its position.
+        at: Position,
+        /// The CPU's.
+        found: Position,
+    },
+    /// No run is that long.
+    #[error("{path} claims a run up to {at}: no run is that long")]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+        /// How far it claims to go.
+        at: Position,
+    },
+    /// The machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// A checkpoint's sections.
+    #[error("the checkpoint at {at} cannot be restored")]
+    Restore {
+        /// Its position.
+        at: Position,
+        /// Why.
+        source: RestoreError,
+    },
+    /// A checkpoint's pages.
+    #[error("the checkpoint at {at} cannot be restored")]
+    Pages {
+        /// Its position.
+        at: Position,
+        /// Why.
+        source: StoreError,
+    },
+    /// A checkpoint's frame.
+    #[error("the checkpoint at {at} cannot be read")]
+    Checkpoint {
+        /// Its position.
+        at: Position,
+        /// Why.
+        source: ReadError,
+    },
+}
+
+/// Ticks that no run comes to, far below where counting overflows.
+const MAX_TICK: u64 = 1 << 62;
+
+/// A recording, ready to be replayed from any of its checkpoints.
+#[derive(Debug)]
+pub struct OpenRecording {
+    path: PathBuf,
+    recording: Recording,
+    events: Arc<[(Position, Event)]>,
+    maps: Vec<PageMap>,
+}
+
+impl OpenRecording {
+    /// Opens a file. Returns its pages' whereabouts apart, since whoever replays adds to them.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no recording, or is damaged before its first checkpoint.
+    pub fn open(path: &Path) -> Result<(Self, PageStore), OpenError> {
+        let wrong_file = |source| OpenError::File { path: path.to_owned(), source };
+        let wrong = |source| OpenError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(wrong_file)?;
+        if file.metadata().map_err(wrong_file)?.is_dir() {
+            return Err(wrong_file(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        }
+        // SAFETY: the mapping is read-only and every use of its bytes is checked. Somebody who cuts the file short while it
+        // is open can end this process with a bus error, as with any mapped file; docs/trace-format.md says so.
+        let mapping = unsafe { Mmap::map(&file) }.map_err(wrong_file)?;
+        let recording = Recording::open(mapping).map_err(wrong)?;
+        let rules = recording.header().rules_version;
+        if rules != recorder::RULES_VERSION {
+            return Err(MachineError::Rules(rules).into());
+        }
+        machine::check(recording.description())?;
+        let at = recording.last_position();
+        if at.tick > MAX_TICK {
+            return Err(OpenError::TooLong { path: path.to_owned(), at });
+        }
+        let events: Arc<[_]> = recording.events().collect::<Result<Vec<_>, _>>().map_err(wrong)?.into();
+
+        let mut store = PageStore::new(recording.clone(), Some(file));
+        let mut map = PageMap::zero(recording.description().memory_bytes / recorder::PAGE_BYTES as u64);
+        let mut maps = Vec::new();
+        for index in 0..recording.checkpoints().len() {
+            let checkpoint = recording.checkpoint(index).map_err(wrong)?;
+            for page in checkpoint.pages {
+                if page.gfn >= map.pages() {
+                    return Err(OpenError::OutsideRam { at: checkpoint.info.position, gfn: page.gfn });
+                }
+                map.set(page.gfn, page.hash);
+                store.locate(page);
+            }
+            maps.push(map.clone());
+        }
+        if maps.is_empty() {
+            return Err(OpenError::NoCheckpoint { path: path.to_owned() });
+        }
+        Ok((Self { path: path.to_owned(), recording, events, maps }, store))
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file says.
+    #[must_use]
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// The recorded inputs.
+    #[must_use]
+    pub fn inputs(&self) -> Replayed {
+        Replayed::new(Arc::clone(&self.events))
+    }
+
+    /// The last position that the recording vouches for.
+    #[must_use]
+    pub fn last_position(&self) -> Position {
+        if let Some(end) = self.recording.end() {
+            return end.position;
+        }
+        let reached = self.recording.last_position();
+        let checkpointed = self.checkpoint_position(self.checkpoints().saturating_sub(1));
+        if reached > checkpointed && self.events.last().is_some_and(|(at, _)| *at == reached) {
+            // The file may have been cut off among the inputs of that tick.
+            return Position::new(reached.tick.saturating_sub(1), 0).max(checkpointed);
+        }
+        reached
+    }
+
+    /// The images that the guest was booted from.
+    ///
+    /// # Errors
+    /// An image is damaged.
+    pub fn images(&self) -> Result<GuestImages, ReadError> {
+        let mut images = GuestImages::default();
+        for (index, image) in self.recording.images().iter().enumerate() {
+            let bytes = self.recording.image_bytes(index)?.into_owned();
+            match image.role {
+                ImageRole::Module => images.modules.push(Module {
+                    name: image.name.clone(),
+                    command_line: image.command_line.clone(),
+                    bytes,
+                }),
+                _ => images.kernel = bytes,
+            }
+        }
+        Ok(images)
+    }
+
+    /// How many checkpoints there are.
+    #[must_use]
+    pub fn checkpoints(&self) -> usize {
+        self.maps.len()
+    }
+
+    /// The index of the last checkpoint at or before a position.
+    #[must_use]
+    pub fn checkpoint_at_or_before(&self, position: Position) -> usize {
+        let infos = self.recording.checkpoints();
+        infos.partition_point(|info| info.position <= position).saturating_sub(1)
+    }
+
+    /// The position of a checkpoint.
+    #[must_use]
+    pub fn checkpoint_position(&self, index: usize) -> Position {
+        self.recording.checkpoints().get(index).map_or(Position::START, |info| info.position)
+    }
+
+    /// A checkpoint, its digests checked.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn checkpoint(&self, index: usize) -> Result<Checkpoint, OpenError> {
+        let position = self.checkpoint_position(index);
+        let read = self
+            .recording
+            .checkpoint(index)
+            .map_err(|source| OpenError::Checkpoint { at: position, source })?;
+        let pages = self
+            .maps
+            .get(index)
+            .cloned()
+            .ok_or_else(|| OpenError::NoCheckpoint { path: self.path.clone() })?;
+        let found = Machine::digests(&read.sections, pages.digest());
+        if found != read.digests {
+            let differs = found.iter().zip(&read.digests).find(|(found, recorded)| found != recorded);
+            let component = differs.map_or_else(|| "machine".to_owned(), |((name, _), _)| name.clone());
+            return Err(OpenError::Digest { at: position, component });
+        }
+        Ok(Checkpoint { position, sections: read.sections, pages })
+    }
+
+    /// The machine of this recording, in the state of its first checkpoint.
+    ///
+    /// # Errors
+    /// The machine cannot be built, or the checkpoint is damaged.
+    pub fn start(
+        &self,
+        engine: impl FnOnce(&Machine) -> Result<Box<dyn Engine>, crate::engine::EngineError>,
+        inputs: &mut Replayed,
+        store: &PageStore,
+    ) -> Result<(Driver, RamTracker), StartError> {
+        let mut machine = Machine::bare(self.recording.description()).map_err(OpenError::from)?;
+        machine.platform.entropy = inputs.entropy();
+        let engine = engine(&machine)?;
+        let tracker = RamTracker::new(&machine.platform.ram);
+        let mut driver = Driver { machine, engine };
+        let mut tracker = tracker;
+        restore(&mut driver, &mut tracker, &self.checkpoint(0)?, inputs, store)?;
+        Ok((driver, tracker))
+    }
+}
+
+/// Why a replay cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The recording.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::EngineError),
+}
+
+/// Puts a machine into the state of a checkpoint.
+///
+/// # Errors
+/// The checkpoint is damaged; the machine is then in no defined state.
+pub fn restore(
+    driver: &mut Driver,
+    tracker: &mut RamTracker,
+    checkpoint: &Checkpoint,
+    inputs: &mut Replayed,
+    store: &PageStore,
+) -> Result<(), OpenError> {
+    let at = checkpoint.position;
+    driver.machine.restore(&checkpoint.sections).map_err(|source| OpenError::Restore { at, source })?;
+    let found = driver.machine.position();
+    if found != at {
+        return Err(OpenError::Elsewhere { at, found });
+    }
+    tracker
+        .restore(&mut driver.machine.platform.ram, &checkpoint.pages, store)
+        .map_err(|source| OpenError::Pages { at, source })?;
+    inputs.stand_at(at);
+    driver.restored(inputs);
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! Recording a run.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+use recorder::{
+    CheckpointRecord, Digest, End, EndReason, Image, ImageRole, PageContents, PageHash, Position,
+    RecordingWriter, WriteError,
+};
+
+use super::{Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
+use crate::checkpoint::RamTracker;
+use crate::engine::{self, Breakpoints, EngineError};
+use crate::machine::{GuestImages, Machine, MachineError, RamError};
+
+/// Why a run could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The file.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// RAM.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+}
+
+/// How a recorded run went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordOutcome {
+    /// How it ended.
+    pub end: End,
+    /// What the guest said on its serial port.
+    pub console: Vec<u8>,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Exits written.
+    pub exits: u64,
+    /// Events written.
+    pub events: u64,
+    /// Whether the guest's own check passed.
+    pub passed: bool,
+}
+
+/// How many ticks may pass at the most before a person who wants to stop is heard.
+const CHUNK_TICKS: u64 = 250_000;
+
+/// A run that is being recorded.
+#[derive(Debug)]
+pub struct RecordSession {
+    driver: Driver,
+    inputs: Live,
+    writer: RecordingWriter,
+    tracker: RamTracker,
+    settings: Settings,
+    stop: Arc<AtomicBool>,
+    outcome: RecordOutcome,
+    changed_pages: usize,
+    /// Where the last checkpoint is.
+    checkpointed: Option<Position>,
+    console_sink: Option<Box<dyn ConsoleSink>>,
+}
+
+/// Takes the guest's console output while it comes.
+pub trait ConsoleSink: Send + std::fmt::Debug {
+    /// More output.
+    fn output(&mut self, bytes: &[u8]);
+}
+
+impl RecordSession {
+    /// Boots the guest and starts to record it into a new file. Setting `stop` ends the recording early, as a good one.
+    ///
+    /// # Errors
+    /// The guest does not boot here, or the file cannot be written.
+    pub fn start(
+        path: &Path,
+        guest_name: &str,
+        images: &GuestImages,
+        settings: &Settings,
+        host: Option<Receiver<Vec<u8>>>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, RecordError> {
+        let boot = crate::machine::boot::detect(&images.kernel).map_err(MachineError::from)?;
+        let mut description = settings.description(guest_name, boot);
+        let mut machine = Machine::boot(&description, images)?;
+        let engine = engine::by_name(&settings.engine, &machine)?;
+        description.engine = engine.name().to_owned();
+
+        let mut inputs = Live::new(settings.seed, settings.perturbation, host);
+        inputs.stop_when(Arc::clone(&stop));
+        machine.platform.devices.set_clock(inputs.power_on_clock(settings.seed));
+        machine.platform.entropy = inputs.entropy(settings.seed);
+        machine.platform.log_exits = true;
+        machine.platform.keep_console = true;
+        let tracker = RamTracker::new(&machine.platform.ram);
+        let writer = RecordingWriter::create(path, &description, image_list(guest_name, images))?;
+        let driver = Driver::start(machine, engine, &mut inputs)?;
+        let mut session = Self {
+            driver,
+            inputs,
+            writer,
+            tracker,
+            settings: settings.clone(),
+            stop,
+            outcome: RecordOutcome {
+                end: End {
+                    position: Position::START,
+                    instructions: 0,
+                    digest: Digest::default(),
+                    reason: EndReason::Interrupted,
+                },
+                console: Vec::new(),
+                checkpoints: 0,
+                exits: 0,
+                events: 0,
+                passed: false,
+            },
+            changed_pages: 0,
+            checkpointed: None,
+            console_sink: None,
+        };
+        session.checkpoint()?;
+        Ok(session)
+    }
+
+    /// Hands console output on while it comes.
+    pub fn set_console(&mut self, sink: Box<dyn ConsoleSink>) {
+        self.console_sink = Some(sink);
+    }
+
+    /// Runs the guest to its end and closes the file.
+    ///
+    /// # Errors
+    /// The engine or the file fails; the file then holds a recording up to its last whole frame.
+    pub fn run(mut self) -> Result<RecordOutcome, RecordError> {
+        let limit = Position::new(self.settings.limit_ticks, 0);
+        let every = self.settings.checkpoint_ticks.max(1);
+        let mut next_checkpoint = every;
+        let mut pace = Pace::new(CHUNK_TICKS);
+        let reason = loop {
+            let now = self.driver.machine.position();
+            if now >= limit {
+                break EndReason::TickLimit;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                break EndReason::Interrupted;
+            }
+            let until = pace.next(&self.driver.machine).min(Position::new(next_checkpoint, 0)).min(limit);
+            if let Some(reason) = self.advance_to(until)? {
+                // Whoever stops a guest that waits for the host ends the recording, not the guest.
+                break if self.inputs.interrupted() { EndReason::Interrupted } else { reason };
+            }
+            if self.driver.machine.position().tick >= next_checkpoint {
+                self.checkpoint()?;
+                next_checkpoint = self.driver.machine.position().tick.saturating_add(every);
+            }
+        };
+        self.write_down()?;
+        let digest = self.checkpoint()?;
+        let machine = &self.driver.machine;
+        let passed = reason == EndReason::DebugExit { code: self.settings.pass_code };
+        let end = End { position: machine.position(), instructions: machine.instructions(), digest, reason };
+        self.outcome.end = end.clone();
+        self.outcome.passed = passed;
+        self.writer.finish(end)?;
+        Ok(self.outcome)
+    }
+
+    /// Where the run is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.driver.machine.position()
+    }
+
+    /// Events, exits and console output since the last call. In the order of the run, so that a file that is cut off has
+    /// both up to the same place.
+    fn write_down(&mut self) -> Result<(), RecordError> {
+        let platform = &mut self.driver.machine.platform;
+        let mut events = self.inputs.take_events().into_iter().peekable();
+        for (at, exit) in platform.exits.drain(..) {
+            while let Some((at, event)) = events.next_if(|(event_at, _)| *event_at <= at) {
+                self.outcome.events += 1;
+                self.writer.event(at, event)?;
+            }
+            self.outcome.exits += 1;
+            self.writer.exit(at, exit)?;
+        }
+        for (at, event) in events {
+            self.outcome.events += 1;
+            self.writer.event(at, event)?;
+        }
+        if !platform.console.is_empty() {
+            if let Some(sink) = &mut self.console_sink {
+                sink.output(&platform.console);
+            }
+            keep_console(&mut self.outcome.console, &mut platform.console);
+        }
+        Ok(())
+    }
+
+    /// Runs on to a tick, without a checkpoint. Says so if the guest's run is over.
+    ///
+    /// # Errors
+    /// The engine or the file fails.
+    pub fn advance(&mut self, tick: u64) -> Result<Option<EndReason>, RecordError> {
+        loop {
+            let ended = self.advance_to(Position::new(tick, 0))?;
+            if ended.is_some() || self.position().tick >= tick {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Runs on, to `until` at the farthest.
+    fn advance_to(&mut self, until: Position) -> Result<Option<EndReason>, RecordError> {
+        let halt = self.driver.run(&mut self.inputs, until, &Breakpoints::default())?;
+        self.write_down()?;
+        Ok(match halt {
+            Halt::Ended(reason) => Some(reason),
+            _ => None,
+        })
+    }
+
+    /// Waits until everything so far is in the file.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn flush(&mut self) -> Result<(), RecordError> {
+        let reached = self.position();
+        Ok(self.writer.flush(reached)?)
+    }
+
+    /// Pages of RAM that the last checkpoint found changed.
+    #[must_use]
+    pub fn changed_pages(&self) -> usize {
+        self.changed_pages
+    }
+
+    /// Writes a checkpoint, unless the last one is of the same position; returns the digest of the machine.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn checkpoint(&mut self) -> Result<Digest, RecordError> {
+        self.write_down()?;
+        let machine = &mut self.driver.machine;
+        let changed = self.tracker.look(&mut machine.platform.ram)?;
+        self.changed_pages = changed.len();
+        let sections = machine.save();
+        let digests = Machine::digests(&sections, self.tracker.map().digest());
+        let digest = Digest::combine(digests.iter().map(|(name, digest)| (name.as_str(), *digest)));
+        if self.checkpointed.replace(machine.position()) == Some(machine.position()) {
+            return Ok(digest);
+        }
+        let mut contents = PageContents::default();
+        for page in &changed {
+            if page.hash != PageHash::ZERO && !self.writer.knows(page.hash) {
+                contents.insert(page.hash, machine.platform.ram.page(page.gfn)?);
+            }
+        }
+        self.writer.checkpoint(CheckpointRecord {
+            position: machine.position(),
+            instructions: machine.instructions(),
+            sections,
+            digests,
+            pages: changed.iter().map(|page| (page.gfn, page.hash)).collect(),
+            contents,
+        })?;
+        self.outcome.checkpoints += 1;
+        Ok(digest)
+    }
+}
+
+/// The images as the recording stores them.
+fn image_list(guest_name: &str, images: &GuestImages) -> Vec<(Image, Vec<u8>)> {
+    let image = |role, name: &str, command_line: &str, bytes: &[u8]| {
+        (
+            Image {
+                role,
+                name: name.to_owned(),
+                command_line: command_line.to_owned(),
+                hash: *blake3::hash(bytes).as_bytes(),
+                size: bytes.len() as u64,
+            },
+            bytes.to_vec(),
+        )
+    };
+    let mut list = vec![image(ImageRole::Kernel, guest_name, "", &images.kernel)];
+    list.extend(images.modules.iter().map(|m| image(ImageRole::Module, &m.name, &m.command_line, &m.bytes)));
+    list
+}

@@ -1,0 +1,271 @@
+//! A cursor over a recording.
+//!
+//! Going anywhere is: the nearest checkpoint at or before the target, restored, then replayed forward. Breakpoints and
+//! watchpoints belong to whoever asks and are armed only while a run lasts; they are never in the machine's state.
+
+/// What the cursor shows of the machine it stands on.
+mod inspect;
+/// Going backwards.
+mod reverse;
+/// Seeking.
+mod seek;
+/// Single steps.
+mod stepping;
+/// What a run stops on, and how it tells.
+mod stops;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use recorder::Position;
+use replayvm_cpu::CpuState;
+
+pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
+
+use crate::checkpoint::{Cache, PageStore, RamTracker, StoreError};
+use crate::engine::{Breakpoints, SoftEngine};
+use crate::machine::{Machine, RamError};
+use crate::recording::{OpenError, OpenRecording, StartError};
+use crate::session::{Divergence, Driver, Halt, Pace, Replayed, SessionError};
+
+/// Why the cursor could not be moved.
+#[derive(Debug, thiserror::Error)]
+pub enum TimelineError {
+    /// The recording.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The replay; a divergence is one of these.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Pages.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// RAM.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+}
+
+/// Checkpoints that a timeline keeps in memory beside those of the recording.
+const CACHED_CHECKPOINTS: usize = 128;
+/// Bytes of pages that a timeline keeps in memory for them, unless told otherwise.
+const CACHED_BYTES: usize = 256 << 20;
+/// Ticks that are run at the most between two looks at whoever may want to stop: some milliseconds.
+const CHUNK_TICKS: u64 = 50_000;
+
+/// A cursor over a recording. It replays on the software CPU, which is exact on every host.
+pub struct Timeline {
+    opened: OpenRecording,
+    store: PageStore,
+    driver: Driver,
+    inputs: Replayed,
+    tracker: RamTracker,
+    cache: Cache,
+    marks: BTreeMap<String, Position>,
+    end: Position,
+    chunk_ticks: u64,
+    cached_bytes: usize,
+    /// The machine is in the state of its position. Not so after an error, until the next restore.
+    sound: bool,
+}
+
+impl std::fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timeline")
+            .field("position", &self.position())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Timeline {
+    /// Opens a recording; the cursor stands at its begin.
+    ///
+    /// # Errors
+    /// The recording cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, TimelineError> {
+        let (opened, store) = OpenRecording::open(path)?;
+        let mut inputs = opened.inputs();
+        let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine)), &mut inputs, &store)?;
+        let end = opened.last_position();
+        Ok(Self {
+            opened,
+            store,
+            driver,
+            inputs,
+            tracker,
+            cache: Cache::new(CACHED_CHECKPOINTS),
+            marks: BTreeMap::new(),
+            end,
+            chunk_ticks: CHUNK_TICKS,
+            cached_bytes: CACHED_BYTES,
+            sound: true,
+        })
+    }
+
+    /// The recording under the cursor.
+    #[must_use]
+    pub fn opened(&self) -> &OpenRecording {
+        &self.opened
+    }
+
+    /// Where the cursor stands.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.driver.machine.position()
+    }
+
+    /// The first position of the recording.
+    #[must_use]
+    pub fn begin(&self) -> Position {
+        self.opened.checkpoint_position(0)
+    }
+
+    /// The last position of the recording.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Instructions retired since power-on.
+    #[must_use]
+    pub fn instructions(&self) -> u64 {
+        self.driver.machine.instructions()
+    }
+
+    /// Virtual time in nanoseconds since power-on.
+    #[must_use]
+    pub fn virtual_ns(&self) -> u64 {
+        self.driver.machine.platform.clock.ns_at(self.position().tick)
+    }
+
+    /// The CPU under the cursor.
+    #[must_use]
+    pub fn cpu(&self) -> &CpuState {
+        &self.driver.machine.cpu.state
+    }
+
+    /// The machine under the cursor.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.driver.machine
+    }
+
+    /// Looks at the supervisor every so many ticks instead of every 50,000.
+    pub fn look_every(&mut self, ticks: u64) {
+        self.chunk_ticks = ticks.max(1);
+    }
+
+    /// Keeps about so many bytes of pages in memory instead of 256 MiB. Less makes going back slower, nothing else.
+    pub fn cache_bytes(&mut self, bytes: usize) {
+        self.cached_bytes = bytes;
+    }
+
+    /// Bytes of pages that are in memory and not in the file.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.store.kept_bytes()
+    }
+
+    /// Gives the cursor's place a name.
+    pub fn mark(&mut self, name: &str) {
+        self.marks.insert(name.to_owned(), self.position());
+    }
+
+    /// The named places.
+    #[must_use]
+    pub fn marks(&self) -> &BTreeMap<String, Position> {
+        &self.marks
+    }
+
+    /// Forward to the next stop, or to the end.
+    ///
+    /// # Errors
+    /// The replay fails.
+    pub fn run_forward(
+        &mut self,
+        stops: &Stops,
+        supervisor: &mut dyn Supervisor,
+    ) -> Result<Landing, TimelineError> {
+        self.recover()?;
+        self.arm(stops);
+        let result = self.run_armed(self.end, &stops.breakpoints(), supervisor);
+        self.disarm();
+        result
+    }
+
+    /// Forward with the stops armed, at most to `until`.
+    fn run_armed(
+        &mut self,
+        until: Position,
+        breakpoints: &Breakpoints,
+        supervisor: &mut dyn Supervisor,
+    ) -> Result<Landing, TimelineError> {
+        let mut pace = Pace::new(self.chunk_ticks);
+        loop {
+            let now = self.position();
+            if now >= until {
+                let reason = if until >= self.end { Reason::End } else { Reason::Reached };
+                return Ok(Landing { position: now, reason });
+            }
+            if !supervisor.go_on(Progress { position: now, goal: until }) {
+                return Ok(Landing { position: now, reason: Reason::Interrupted });
+            }
+            let chunk = pace.next(&self.driver.machine).min(until);
+            let halt = self.advance(chunk, breakpoints)?;
+            let position = self.position();
+            let reason = match halt {
+                // A chunk may end where somebody wants to stop; the next one would leave that place first.
+                Halt::Reached if position < until && self.driver.machine.stops_at(breakpoints) => {
+                    Reason::Breakpoint(self.cpu().linear_rip())
+                }
+                Halt::Reached => continue,
+                Halt::Breakpoint => Reason::Breakpoint(self.cpu().linear_rip()),
+                Halt::Watch(hit) => Reason::Watch(hit),
+                Halt::Exit(at, exit) => Reason::Exit(at, exit),
+                Halt::Ended(_) => Reason::End,
+            };
+            // One step may give several reasons, and the last step one besides the end. The first counts; the others must
+            // not be taken for reasons of a later step.
+            let platform = &mut self.driver.machine.platform;
+            let reason = match (platform.watches.take_hit(), platform.stopped_on.take()) {
+                (Some(hit), _) if reason == Reason::End => Reason::Watch(hit),
+                (None, Some((at, exit))) if reason == Reason::End => Reason::Exit(at, exit),
+                _ => reason,
+            };
+            return Ok(Landing { position, reason });
+        }
+    }
+
+    /// Moves the machine on, as [`Driver::run`] does.
+    fn advance(&mut self, until: Position, breakpoints: &Breakpoints) -> Result<Halt, TimelineError> {
+        self.sound = false;
+        let halt = self.driver.run(&mut self.inputs, until, breakpoints)?;
+        if let Halt::Ended(reason) = &halt
+            && self.position() < self.end
+        {
+            let (at, reason, recorded) = (self.position(), reason.clone(), self.end);
+            return Err(SessionError::from(Divergence::Early { at, reason, recorded }).into());
+        }
+        self.sound = true;
+        Ok(halt)
+    }
+
+    /// After an error: puts the cursor on the nearest checkpoint at or before the place where it came about.
+    fn recover(&mut self) -> Result<(), TimelineError> {
+        if self.sound { Ok(()) } else { self.stand_before(self.position().min(self.end).max(self.begin())) }
+    }
+
+    fn arm(&mut self, stops: &Stops) {
+        let platform = &mut self.driver.machine.platform;
+        platform.watches.set(stops.watches.clone());
+        platform.stop_on = stops.exits;
+        platform.stopped_on = None;
+    }
+
+    fn disarm(&mut self) {
+        self.arm(&Stops::default());
+    }
+}

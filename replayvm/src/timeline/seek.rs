@@ -1,0 +1,181 @@
+//! Seeking: the nearest checkpoint, then forward, leaving checkpoints behind that get denser towards the target.
+
+use recorder::Position;
+
+use super::{Landing, Progress, Reason, Supervisor, Timeline, TimelineError};
+use crate::checkpoint::{Checkpoint, approach};
+use crate::engine::Breakpoints;
+use crate::machine::RamError;
+use crate::session::{Halt, Pace};
+
+/// The last checkpoint left behind on the way to a target is this many ticks before it, or less than twice as many.
+const NEAREST_TICKS: u64 = 64;
+/// The same in steps, within a tick that has many.
+const NEAREST_STEPS: u32 = 512;
+/// Steps of a tick, mostly.
+const STEPS_A_TICK: u64 = 8;
+
+impl Timeline {
+    /// Moves the cursor to a position, or to the first one that exists after it.
+    ///
+    /// # Errors
+    /// The replay fails.
+    pub fn seek(
+        &mut self,
+        target: Position,
+        supervisor: &mut dyn Supervisor,
+    ) -> Result<Landing, TimelineError> {
+        let target = target.min(self.end).max(self.begin());
+        self.stand_before(target)?;
+        let start = self.position();
+        let mut waypoints = waypoints(start, target, self.nearest_ticks(target));
+        let mut pace = Pace::new(self.chunk_ticks);
+        loop {
+            let now = self.position();
+            if now >= target {
+                let reason = if now >= self.end { Reason::End } else { Reason::Reached };
+                return Ok(Landing { position: now, reason });
+            }
+            if !supervisor.go_on(Progress { position: now, goal: target }) {
+                return Ok(Landing { position: now, reason: Reason::Interrupted });
+            }
+            while waypoints.last().is_some_and(|waypoint| *waypoint <= now) {
+                waypoints.pop();
+            }
+            let next = waypoints.last().copied().unwrap_or(target);
+            let until = pace.next(&self.driver.machine).min(next);
+            let halt = self.advance(until, &Breakpoints::default())?;
+            if waypoints.last() == Some(&self.position()) {
+                self.leave_checkpoint(target)?;
+            }
+            if matches!(halt, Halt::Ended(_)) {
+                return Ok(Landing { position: self.position(), reason: Reason::End });
+            }
+        }
+    }
+
+    /// Puts the cursor at the nearest place at or before `target` that can be had without replaying.
+    pub(super) fn stand_before(&mut self, target: Position) -> Result<(), TimelineError> {
+        let now = self.position();
+        if self.sound && now <= target && now >= self.nearest(target) {
+            return Ok(());
+        }
+        self.restore_nearest(target)
+    }
+
+    /// How many ticks of the kind that lie around `target` are as much work as [`NEAREST_TICKS`] mostly are.
+    fn nearest_ticks(&self, target: Position) -> u64 {
+        let checkpoints = self.opened.recording().checkpoints();
+        let index = self.opened.checkpoint_at_or_before(target).min(checkpoints.len().saturating_sub(2));
+        let (Some(before), Some(after)) = (checkpoints.get(index), checkpoints.get(index + 1)) else {
+            return NEAREST_TICKS;
+        };
+        let ticks = after.position.tick.saturating_sub(before.position.tick).max(1);
+        let steps = after.instructions.saturating_sub(before.instructions) / ticks;
+        (NEAREST_TICKS * STEPS_A_TICK / steps.max(1)).clamp(1, NEAREST_TICKS)
+    }
+
+    /// Where the last checkpoint at or before `target` is.
+    pub(super) fn nearest(&self, target: Position) -> Position {
+        let stored = self.opened.checkpoint_position(self.opened.checkpoint_at_or_before(target));
+        self.cache.at_or_before(target).map_or(stored, |cached| cached.position.max(stored))
+    }
+
+    /// Restores the last checkpoint at or before `target`.
+    pub(super) fn restore_nearest(&mut self, target: Position) -> Result<(), TimelineError> {
+        let stored = self.opened.checkpoint_at_or_before(target);
+        let stored_position = self.opened.checkpoint_position(stored);
+        let read;
+        let checkpoint = match self.cache.at_or_before(target) {
+            Some(cached) if cached.position >= stored_position => cached,
+            _ => {
+                read = self.opened.checkpoint(stored)?;
+                &read
+            }
+        };
+        self.sound = false;
+        crate::recording::restore(
+            &mut self.driver,
+            &mut self.tracker,
+            checkpoint,
+            &mut self.inputs,
+            &self.store,
+        )?;
+        self.sound = true;
+        Ok(())
+    }
+
+    /// Keeps the present state in memory.
+    pub(super) fn leave_checkpoint(&mut self, cursor: Position) -> Result<(), TimelineError> {
+        let position = self.position();
+        if self.cache.contains(position) {
+            return Ok(());
+        }
+        self.look()?;
+        let sections = self.driver.machine.save();
+        self.cache.insert(Checkpoint { position, sections, pages: self.tracker.map().clone() }, cursor);
+        if self.store.kept_bytes() > self.cached_bytes {
+            self.make_room(cursor);
+        }
+        Ok(())
+    }
+
+    /// Brings the map of RAM up to date, and keeps what has changed.
+    pub(super) fn look(&mut self) -> Result<(), RamError> {
+        let ram = &mut self.driver.machine.platform.ram;
+        for page in self.tracker.look(ram)? {
+            self.store.keep(page.hash, ram.page(page.gfn)?);
+        }
+        if self.store.kept_bytes() > self.cached_bytes {
+            self.make_room(self.position());
+        }
+        Ok(())
+    }
+
+    /// Gives up pages that no checkpoint names any more, then checkpoints, until there is some room again. What the machine
+    /// itself holds stays: the next checkpoint names it.
+    fn make_room(&mut self, cursor: Position) {
+        loop {
+            let maps = self.cache.maps().chain([self.tracker.map()]);
+            self.store.forget_all_but(maps);
+            if self.cache.is_empty() || self.store.kept_bytes() <= self.cached_bytes / 4 * 3 {
+                return;
+            }
+            self.cache.halve(cursor);
+        }
+    }
+}
+
+/// Where to leave checkpoints on the way from `start` to `target`, the first one last.
+fn waypoints(start: Position, target: Position, nearest_ticks: u64) -> Vec<Position> {
+    let ticks = target.tick.saturating_sub(start.tick);
+    let steps = target.offset - if ticks == 0 { start.offset.min(target.offset) } else { 0 };
+    let mut waypoints: Vec<_> = approach(ticks, nearest_ticks)
+        .into_iter()
+        .map(|before| Position::new(target.tick - before, 0))
+        .collect();
+    if ticks > 0 && steps >= NEAREST_STEPS {
+        waypoints.push(Position::new(target.tick, 0));
+    }
+    let within = approach(u64::from(steps), u64::from(NEAREST_STEPS));
+    waypoints
+        .extend(within.into_iter().map(|before| Position::new(target.tick, target.offset - before as u32)));
+    waypoints.reverse();
+    waypoints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_is_marked_in_ticks_and_then_in_steps() {
+        let at = Position::new;
+        assert_eq!(waypoints(at(0, 3), at(300, 5), 64), [at(225, 0), at(150, 0)]);
+        assert_eq!(waypoints(at(0, 3), at(9, 5), 1), [at(8, 0), at(7, 0), at(5, 0)]);
+        assert_eq!(waypoints(at(9, 0), at(10, 2048), 64), [at(10, 1536), at(10, 1024), at(10, 0)]);
+        assert_eq!(waypoints(at(10, 1024), at(10, 2048), 64), [at(10, 1536)]);
+        assert_eq!(waypoints(at(10, 9), at(10, 9), 64), []);
+        assert_eq!(waypoints(at(10, 0), at(10, u32::MAX), 64).len(), 22);
+    }
+}

@@ -1,0 +1,56 @@
+//! Real guests: a part of each of the corpora on every engine.
+
+use recorder::Position;
+use replayvm::engine::Stop;
+use replayvm::machine::{GuestImages, Machine};
+
+use super::guest;
+use super::run::{digests, engine, on_every_engine, run};
+
+/// Ticks that the software CPU is given first (they clear memory).
+const SKIPPED: u64 = 30_000;
+/// Ticks of each guest on the engine, and how often its state is looked at; `REPLAYVM_CONFORMANCE_TICKS` overrides the first.
+const TICKS: u64 = 2000;
+const LOOK_EVERY: u64 = 250;
+
+#[test]
+fn every_corpora_guest_runs_alike() {
+    let ticks =
+        std::env::var("REPLAYVM_CONFORMANCE_TICKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TICKS);
+    let images: Vec<_> = ::corpora::all()
+        .iter()
+        .map(|guest| (guest.name, GuestImages { kernel: guest.image.to_vec(), modules: Vec::new() }))
+        .collect();
+    let mut expected = Vec::new();
+    on_every_engine(|name| {
+        let mut seen = Vec::new();
+        for (guest, images) in &images {
+            let mut machine = Machine::boot(&guest::description(16 << 20), images).unwrap();
+            machine.platform.devices_changed(0);
+            let until = Position::new(SKIPPED, 0);
+            let stop = run(&mut *engine("soft", &machine), &mut machine, until, &[]).unwrap();
+            assert_eq!(stop, Stop::Reached, "{guest}");
+            let mut engine = engine(name, &machine);
+            let mut next = machine.position().tick + LOOK_EVERY;
+            let ticks = next + ticks;
+            loop {
+                let stop = run(&mut *engine, &mut machine, Position::new(next, 0), &[])
+                    .unwrap_or_else(|error| panic!("{guest} on {name}: {error}"));
+                seen.push((*guest, machine.position(), machine.instructions(), digests(&machine)));
+                next = machine.position().tick + LOOK_EVERY;
+                if stop != Stop::Reached || next > ticks {
+                    break;
+                }
+            }
+            eprintln!("{guest} on {name} to {}: {}", machine.position(), engine.statistics());
+        }
+        if name == "soft" {
+            expected = seen;
+        } else {
+            for (got, expected) in seen.iter().zip(&expected) {
+                assert_eq!(got, expected, "{name}");
+            }
+            assert_eq!(seen.len(), expected.len());
+        }
+    });
+}
