@@ -1,1 +1,39 @@
-//! gdb-bridge
+//! Replayvm under gdb: a recording looks like a live machine that also runs backwards.
+//!
+//! The way of a command: [`server`] accepts gdb, [`session`] feeds its bytes to gdbstub, gdbstub calls [`target`], and the
+//! target moves or reads the [`Timeline`](replayvm::timeline::Timeline). Nothing here ever changes the recorded machine.
+#![forbid(unsafe_code)]
+
+/// The architecture as gdbstub wants it.
+pub mod arch;
+/// The target description.
+pub mod description;
+/// The registers that gdb sees.
+pub mod registers;
+
+/// The connection to one client: bytes out, bytes in, and whether somebody pressed Ctrl-C.
+pub mod link;
+/// Why a request is refused, and how gdb is told.
+mod refusal;
+
+/// Memory, by the guest's page tables or physical.
+mod memory;
+/// The commands of `monitor`.
+mod monitor;
+/// Breakpoints and watchpoints.
+mod points;
+/// Stepping and running, forwards and backwards.
+mod resume;
+/// What gdb stands before: the timeline with gdb's breakpoints.
+pub mod target;
+
+/// Starting gdb.
+pub mod launch;
+/// Listening, one client after the other.
+pub mod server;
+/// One client's packets.
+pub mod session;
+
+pub use launch::{GDB_COMMANDS, GdbFiles, launch_gdb};
+pub use server::{Listen, ServeError, ServeOptions, serve};
+pub use session::{Goodbye, SessionError, serve_client};

@@ -1,0 +1,52 @@
+# Commands for gdb on a recording: what `monitor` offers, with gdb told to look again after each move.
+
+define when
+  monitor when
+end
+document when
+Where in the recording the machine stands.
+end
+
+define seek
+  if $argc != 1
+    echo seek POSITION, seek begin, seek end, seek +N, seek -N\n
+  else
+    monitor seek $arg0 quiet
+    maintenance flush register-cache
+    frame
+  end
+end
+document seek
+Go to a place in the recording: seek TICK+OFFSET, seek begin, seek end, seek +N, seek -N (steps).
+end
+
+define mark
+  if $argc != 1
+    echo mark NAME\n
+  else
+    monitor mark $arg0
+  end
+end
+document mark
+Give this place in the recording a name, for `back`.
+end
+
+define marks
+  monitor marks
+end
+document marks
+List the places that have been given names.
+end
+
+define back
+  if $argc != 1
+    echo back NAME\n
+  else
+    monitor back $arg0 quiet
+    maintenance flush register-cache
+    frame
+  end
+end
+document back
+Go to the place with that name.
+end

@@ -1,0 +1,156 @@
+//! Starting gdb on a recording, with the guest's symbols and with commands of our own.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::server::Listen;
+
+/// A gdb script: `when`, `seek`, `mark`, `marks`, `back`.
+pub const GDB_COMMANDS: &str = include_str!("commands.gdb");
+
+const COMMANDS_FILE: &str = "commands.gdb";
+const SYMBOLS_FILE: &str = "guest.elf";
+
+/// The section of an ELF file that names scripts for gdb to run.
+const SCRIPTS_SECTION: &[u8] = b".debug_gdb_scripts";
+
+/// Files that gdb needs, in a folder of this user only. They go when this is dropped.
+#[derive(Debug)]
+pub struct GdbFiles {
+    folder: TempDir,
+    has_symbols: bool,
+}
+
+impl GdbFiles {
+    /// Writes the guest's image (as the recording has it) and our commands. An image that is no ELF file has no symbols
+    /// and is left out.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn new(image: &[u8]) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("replayvm-gdb-").tempdir()?;
+        File::create_new(folder.path().join(COMMANDS_FILE))?.write_all(GDB_COMMANDS.as_bytes())?;
+        let has_symbols = image.starts_with(b"\x7fELF");
+        if has_symbols {
+            File::create_new(folder.path().join(SYMBOLS_FILE))?.write_all(&without_scripts(image))?;
+        }
+        Ok(Self { folder, has_symbols })
+    }
+
+    /// gdb, ready to be started, on a server at `listen`. `extra` are arguments of gdb.
+    #[must_use]
+    pub fn command(&self, listen: &Listen, extra: &[OsString]) -> Command {
+        let symbols = self.folder.path().join(SYMBOLS_FILE);
+        let commands = self.folder.path().join(COMMANDS_FILE);
+        gdb(listen, Some(&commands), self.has_symbols.then_some(&symbols), extra)
+    }
+}
+
+/// gdb, ready to be started, on a server at `listen`, without the commands of [`GDB_COMMANDS`].
+///
+/// `extra` are arguments of gdb and come after ours, so that their commands find the machine connected.
+#[must_use]
+pub fn launch_gdb(listen: &Listen, symbol_file: Option<&Path>, extra: &[OsString]) -> Command {
+    gdb(listen, None, symbol_file, extra)
+}
+
+fn gdb(
+    listen: &Listen,
+    commands: Option<&PathBuf>,
+    symbols: Option<impl AsRef<Path>>,
+    extra: &[OsString],
+) -> Command {
+    let mut command = Command::new("gdb");
+    command.arg("-q");
+    if let Some(path) = commands {
+        command.arg("-x").arg(path);
+    }
+    if let Some(path) = symbols {
+        command.arg("-ex").arg(with_path("file ", path.as_ref()));
+    }
+    let target = match listen {
+        Listen::Tcp(address) => OsString::from(format!("target remote {address}")),
+        Listen::Unix(path) => with_path("target remote ", path),
+    };
+    command.arg("-ex").arg(target);
+    command.args(extra);
+    command
+}
+
+/// The image with the section that names scripts under another name: it comes out of a recording that somebody may have
+/// sent, and its scripts do not run here.
+fn without_scripts(image: &[u8]) -> Vec<u8> {
+    let mut image = image.to_vec();
+    let mut at = 0;
+    while let Some(rest) = image.get_mut(at..).filter(|rest| rest.len() >= SCRIPTS_SECTION.len()) {
+        if rest.starts_with(SCRIPTS_SECTION) {
+            rest[1..SCRIPTS_SECTION.len()].fill(b'x');
+        }
+        at += 1;
+    }
+    image
+}
+
+fn with_path(command: &str, path: &Path) -> OsString {
+    let mut text = OsString::from(command);
+    text.push::<&OsStr>(path.as_ref());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(command: &Command) -> Vec<String> {
+        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn gdb_is_told_the_symbols_then_the_server_then_what_the_caller_adds() {
+        let listen = Listen::Unix("/run/x.sock".into());
+        let command = launch_gdb(&listen, Some(Path::new("/tmp/guest.elf")), &["-batch".into()]);
+        let arguments = arguments(&command);
+        let at = |text: &str| arguments.iter().position(|argument| argument == text).unwrap();
+        assert!(at("file /tmp/guest.elf") < at("target remote /run/x.sock"));
+        assert_eq!(arguments.last().unwrap(), "-batch");
+    }
+
+    #[test]
+    fn our_commands_are_there_before_the_caller_s() {
+        let files = GdbFiles::new(b"\x7fELF...").unwrap();
+        let listen = Listen::Unix("/run/x.sock".into());
+        let arguments = arguments(&files.command(&listen, &["-ex".into(), "when".into()]));
+        let at = |text: &str| arguments.iter().position(|argument| argument.ends_with(text)).unwrap();
+        assert!(at("commands.gdb") < at("when"));
+    }
+
+    #[test]
+    fn scripts_that_a_recording_s_image_names_are_not_found() {
+        assert_eq!(without_scripts(b"a\0.debug_gdb_scripts\0b"), b"a\0.xxxxxxxxxxxxxxxxx\0b");
+        assert_eq!(without_scripts(b".debug_gdb_script"), b".debug_gdb_script");
+        assert_eq!(without_scripts(b""), b"");
+    }
+
+    #[test]
+    fn an_image_without_symbols_gives_gdb_no_file() {
+        let files = GdbFiles::new(b"\x55\xaa").unwrap();
+        let listen = Listen::Tcp(([127, 0, 0, 1], 1234).into());
+        let arguments = arguments(&files.command(&listen, &[]));
+        assert!(!arguments.iter().any(|argument| argument.starts_with("file ")));
+        assert!(arguments.iter().any(|argument| argument == "target remote 127.0.0.1:1234"));
+    }
+
+    #[test]
+    fn the_files_go_with_their_owner() {
+        let files = GdbFiles::new(b"\x7fELF...").unwrap();
+        let folder = files.folder.path().to_owned();
+        assert!(folder.join("guest.elf").exists());
+        drop(files);
+        assert!(!folder.exists());
+    }
+}

@@ -1,0 +1,291 @@
+//! The connection to one client: bytes out, bytes in, and whether somebody pressed Ctrl-C.
+//!
+//! It is shared: gdbstub writes to it, the session reads from it, and whatever runs for long looks into it now and then.
+//! It knows nothing of packets but how an interrupt looks.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::RecvFlags;
+
+use crate::refusal;
+
+/// What gdb sends for Ctrl-C.
+const INTERRUPT: u8 = 0x03;
+/// Bytes of what a client sends ahead of the answer that are kept; what is more stays in the socket.
+const AHEAD_BYTES: usize = 1 << 16;
+/// A client that reads nothing for this long is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a wait looks whether the server is to stop.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a socket in the file system, or one of a pair.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn prepare(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                // Packets are small and each waits for its answer.
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(WRITE_TIMEOUT))
+            }
+            Self::Unix(stream) => {
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(WRITE_TIMEOUT))
+            }
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes),
+            Self::Unix(stream) => stream.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(bytes),
+            Self::Unix(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// A connection to a client. Clones are the same connection.
+#[derive(Debug, Clone)]
+pub struct Link(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    stream: Stream,
+    incoming: VecDeque<u8>,
+    outgoing: Vec<u8>,
+    closed: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Link {
+    /// A link over a connected socket. Setting `stop` ends it as if the client had gone.
+    ///
+    /// # Errors
+    /// The socket refuses its options.
+    pub fn new(stream: Stream, stop: Arc<AtomicBool>) -> io::Result<Self> {
+        stream.prepare()?;
+        Ok(Self(Rc::new(RefCell::new(Inner {
+            stream,
+            incoming: VecDeque::new(),
+            outgoing: Vec::new(),
+            closed: false,
+            stop,
+        }))))
+    }
+
+    /// The next byte; waits for it. `None` when the client has gone or the server is to stop.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn next_byte(&self) -> io::Result<Option<u8>> {
+        self.0.borrow_mut().next_byte()
+    }
+
+    /// Whether whatever runs is to stop: somebody pressed Ctrl-C, has gone, or the server is to stop. Does not wait.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.0.borrow_mut().is_interrupted()
+    }
+
+    /// Text for the person at gdb, while gdb waits for a run to stop.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn say(&self, text: &str) -> io::Result<()> {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut inner = self.0.borrow_mut();
+        inner.send()?;
+        inner.outgoing = refusal::packet(format!("O{hex}").as_bytes());
+        inner.send()
+    }
+
+    /// Sends what has been written so far.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn send(&self) -> io::Result<()> {
+        self.0.borrow_mut().send()
+    }
+}
+
+impl Inner {
+    fn next_byte(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            if let Some(byte) = self.incoming.pop_front() {
+                return Ok(Some(byte));
+            }
+            if self.closed || self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if readable(&self.stream, WAIT)? {
+                self.receive()?;
+            }
+        }
+    }
+
+    /// Takes in what the socket has; the socket has something.
+    fn receive(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 4096];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => self.closed = true,
+            Ok(count) => self.incoming.extend(&bytes[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => self.closed = true,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn is_interrupted(&mut self) -> bool {
+        if self.stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        while self.incoming.len() < AHEAD_BYTES {
+            let mut bytes = [0; 4096];
+            match rustix::net::recv(&self.stream, &mut bytes[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => {
+                    self.closed = true;
+                    break;
+                }
+                Ok((count, _)) => self.incoming.extend(&bytes[..count]),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(_) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        // Acknowledgements may come before it, packets may not: gdb sends none while the machine runs.
+        let first = self.incoming.iter().position(|byte| *byte != b'+');
+        if let Some(index) = first.filter(|index| self.incoming[*index] == INTERRUPT) {
+            self.incoming.remove(index);
+            return true;
+        }
+        self.closed
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        let acks = self.outgoing.iter().take_while(|byte| **byte == b'+').count();
+        if let Some(words) = refusal::in_words(&self.outgoing[acks..]) {
+            self.outgoing.truncate(acks);
+            self.outgoing.extend(words);
+        }
+        let result = self.stream.write_all(&self.outgoing);
+        self.outgoing.clear();
+        result
+    }
+}
+
+/// Waits at most `wait` for something to read, or for the end.
+pub(crate) fn readable(socket: impl AsFd, wait: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
+        Ok(_) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl gdbstub::conn::Connection for Link {
+    type Error = io::Error;
+
+    fn write(&mut self, byte: u8) -> io::Result<()> {
+        self.0.borrow_mut().outgoing.push(byte);
+        Ok(())
+    }
+
+    fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
+        self.0.borrow_mut().outgoing.extend_from_slice(buf);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.send()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Link, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Link::new(Stream::Unix(ours), Arc::default()).unwrap(), theirs)
+    }
+
+    #[test]
+    fn ctrl_c_is_heard_and_taken_out_of_what_follows() {
+        let (link, mut client) = pair();
+        assert!(!link.is_interrupted());
+        client.write_all(b"+\x03$?#3f").unwrap();
+        assert!(link.is_interrupted());
+        assert!(!link.is_interrupted());
+        let read: Vec<u8> = (0..5).map(|_| link.next_byte().unwrap().unwrap()).collect();
+        assert_eq!(read, b"+$?#3");
+    }
+
+    #[test]
+    fn a_three_within_a_packet_is_no_interrupt() {
+        let (link, mut client) = pair();
+        client.write_all(b"$X0,1:\x03#00").unwrap();
+        assert!(!link.is_interrupted());
+    }
+
+    #[test]
+    fn a_client_that_goes_interrupts_what_runs_and_ends_the_bytes() {
+        let (link, mut client) = pair();
+        client.write_all(b"a").unwrap();
+        drop(client);
+        assert!(link.is_interrupted());
+        assert_eq!(link.next_byte().unwrap(), Some(b'a'));
+        assert_eq!(link.next_byte().unwrap(), None);
+    }
+
+    #[test]
+    fn a_refusal_leaves_in_words_after_its_acknowledgement() {
+        let (mut link, mut client) = pair();
+        gdbstub::conn::Connection::write_all(&mut link, b"+$E1e#db").unwrap();
+        gdbstub::conn::Connection::flush(&mut link).unwrap();
+        let mut start = [0; 12];
+        client.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"+$E.this is ");
+    }
+}

@@ -1,0 +1,216 @@
+//! Stepping and running, forwards and backwards.
+//!
+//! gdbstub first takes note of what gdb wants ([`Action`]); the session then carries it out and reports the stop.
+
+use gdbstub::common::Signal;
+use gdbstub::stub::SingleThreadStopReason;
+use gdbstub::target::ext::base::reverse_exec::{
+    ReplayLogPosition, ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
+};
+use gdbstub::target::ext::base::singlethread::{
+    SingleThreadRangeStepping, SingleThreadRangeSteppingOps, SingleThreadResume, SingleThreadSingleStep,
+    SingleThreadSingleStepOps,
+};
+use recorder::{Exit, ExitKind};
+use replayvm::machine::ExitFilter;
+use replayvm::timeline::{Landing, Progress, Reason, Stops, Timeline, TimelineError};
+
+use crate::target::{ReplayTarget, TargetFailure};
+
+/// Steps of a range between two looks at the client.
+const STEPS_UNSEEN: u32 = 512;
+
+/// What gdb wants the machine to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Forward to the next stop.
+    Continue,
+    /// One step forward.
+    Step,
+    /// Forward while the instruction pointer is in this range.
+    StepWithin {
+        /// First address.
+        start: u64,
+        /// First address past it.
+        end: u64,
+    },
+    /// Backward to the previous stop.
+    ReverseContinue,
+    /// One step backward.
+    ReverseStep,
+}
+
+/// A place in the program, as far as it can be told from the CPU: another call of the same function has another stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    rip: u64,
+    rsp: u64,
+    cr3: u64,
+}
+
+impl Place {
+    fn of(timeline: &Timeline) -> Self {
+        let cpu = timeline.cpu();
+        Self { rip: cpu.linear_rip(), rsp: cpu.gpr[4], cr3: cpu.cr3 }
+    }
+}
+
+impl SingleThreadResume for ReplayTarget<'_> {
+    // A signal would be an input: a recording takes none.
+    fn resume(&mut self, _signal: Option<Signal>) -> Result<(), TargetFailure> {
+        self.action = Some(Action::Continue);
+        Ok(())
+    }
+
+    fn support_single_step(&mut self) -> Option<SingleThreadSingleStepOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_range_step(&mut self) -> Option<SingleThreadRangeSteppingOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, (), Self>> {
+        Some(self)
+    }
+
+    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, (), Self>> {
+        Some(self)
+    }
+}
+
+impl SingleThreadSingleStep for ReplayTarget<'_> {
+    fn step(&mut self, _signal: Option<Signal>) -> Result<(), TargetFailure> {
+        self.action = Some(Action::Step);
+        Ok(())
+    }
+}
+
+impl SingleThreadRangeStepping for ReplayTarget<'_> {
+    fn resume_range_step(&mut self, start: u64, end: u64) -> Result<(), TargetFailure> {
+        self.action = Some(Action::StepWithin { start, end });
+        Ok(())
+    }
+}
+
+impl ReverseCont<()> for ReplayTarget<'_> {
+    fn reverse_cont(&mut self) -> Result<(), TargetFailure> {
+        self.action = Some(Action::ReverseContinue);
+        Ok(())
+    }
+}
+
+impl ReverseStep<()> for ReplayTarget<'_> {
+    fn reverse_step(&mut self, (): ()) -> Result<(), TargetFailure> {
+        self.action = Some(Action::ReverseStep);
+        Ok(())
+    }
+}
+
+impl ReplayTarget<'_> {
+    /// Does what gdb has asked for, and says why the machine stands again.
+    ///
+    /// # Errors
+    /// The replay fails; where the cursor then stands is undefined.
+    pub fn perform(&mut self) -> Result<SingleThreadStopReason<u64>, TimelineError> {
+        let Some(action) = self.action.take() else {
+            return Ok(trap());
+        };
+        let (stops, owners) = self.points.stops();
+        let link = self.link.clone();
+        let mut supervisor = |_: Progress| !link.is_interrupted();
+        let landing = match action {
+            Action::Continue => self.timeline.run_forward(&stops, &mut supervisor)?,
+            Action::ReverseContinue => self.timeline.run_backward(&stops, &mut supervisor)?,
+            Action::Step => self.timeline.step_forward_watching(&stops)?,
+            Action::ReverseStep => self.timeline.step_backward_watching(&stops)?,
+            Action::StepWithin { start, end } => self.step_within(start, end)?,
+        };
+        tracing::debug!(?action, ?landing, "stopped");
+        Ok(self.stop_reason(landing.reason, &owners))
+    }
+
+    /// Steps while the instruction pointer is in a range, at least once. An interrupt that is taken on the way is run
+    /// to its return: `next` and `step` follow the program, not what comes between.
+    fn step_within(&mut self, start: u64, end: u64) -> Result<Landing, TimelineError> {
+        let (stops, _) = self.points.stops();
+        let seen = Stops { exits: ExitFilter::NONE.with(ExitKind::Interrupt), ..stops };
+        let mut steps = 0_u32;
+        loop {
+            let interrupted = Place::of(self.timeline);
+            let mut landing = self.timeline.step_forward_watching(&seen)?;
+            if let Reason::Exit(_, Exit::Interrupt { .. }) = landing.reason {
+                landing = self.run_to(interrupted)?;
+            }
+            if landing.reason != Reason::Reached {
+                return Ok(landing);
+            }
+            let rip = self.timeline.cpu().linear_rip();
+            if self.points.breaks_at(rip) {
+                return Ok(Landing { reason: Reason::Breakpoint(rip), ..landing });
+            }
+            if !(start..end).contains(&rip) {
+                return Ok(landing);
+            }
+            steps = steps.wrapping_add(1);
+            if steps.is_multiple_of(STEPS_UNSEEN) && self.link.is_interrupted() {
+                return Ok(Landing { reason: Reason::Interrupted, ..landing });
+            }
+        }
+    }
+
+    /// Runs until the program is back where it was interrupted, or a stop of gdb's comes first.
+    fn run_to(&mut self, place: Place) -> Result<Landing, TimelineError> {
+        let (mut stops, _) = self.points.stops();
+        stops.addresses.push(place.rip);
+        let link = self.link.clone();
+        let mut supervisor = |_: Progress| !link.is_interrupted();
+        loop {
+            // The handler may begin at a breakpoint, which the run would leave first.
+            let rip = self.timeline.cpu().linear_rip();
+            if self.points.breaks_at(rip) && rip != place.rip {
+                return Ok(Landing { position: self.timeline.position(), reason: Reason::Breakpoint(rip) });
+            }
+            let landing = self.timeline.run_forward(&stops, &mut supervisor)?;
+            match landing.reason {
+                Reason::Breakpoint(_) if Place::of(self.timeline) == place => {
+                    return Ok(Landing { reason: Reason::Reached, ..landing });
+                }
+                Reason::Breakpoint(rip) if !self.points.breaks_at(rip) => {}
+                _ => return Ok(landing),
+            }
+        }
+    }
+
+    fn stop_reason(&self, reason: Reason, owners: &[usize]) -> SingleThreadStopReason<u64> {
+        match reason {
+            Reason::Reached | Reason::Exit(..) => trap(),
+            Reason::Breakpoint(address) if self.points.is_software(address) => {
+                SingleThreadStopReason::SwBreak(())
+            }
+            Reason::Breakpoint(_) => SingleThreadStopReason::HwBreak(()),
+            Reason::Watch(hit) => {
+                match owners.get(hit.index).and_then(|owner| self.points.watchpoint(*owner)) {
+                    Some(watchpoint) => SingleThreadStopReason::Watch {
+                        tid: (),
+                        kind: watchpoint.kind,
+                        addr: watchpoint.linear,
+                    },
+                    None => trap(),
+                }
+            }
+            Reason::Begin => {
+                SingleThreadStopReason::ReplayLog { tid: Some(()), pos: ReplayLogPosition::Begin }
+            }
+            Reason::End => SingleThreadStopReason::ReplayLog { tid: Some(()), pos: ReplayLogPosition::End },
+            Reason::Interrupted => {
+                SingleThreadStopReason::SignalWithThread { tid: (), signal: Signal::SIGINT }
+            }
+        }
+    }
+}
+
+/// The machine stands for no other reason than that it was asked to.
+pub(crate) fn trap() -> SingleThreadStopReason<u64> {
+    SingleThreadStopReason::SignalWithThread { tid: (), signal: Signal::SIGTRAP }
+}

@@ -1,0 +1,273 @@
+//! Listening, and serving one client after the other.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use replayvm::timeline::Timeline;
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::link::{Stream, readable};
+use crate::session::{Goodbye, serve_client};
+
+/// How often a wait for a client looks whether the server is to stop.
+const WAIT: Duration = Duration::from_millis(100);
+/// Clients that may wait for their turn.
+const BACKLOG: i32 = 4;
+
+/// Where gdb can connect. Whoever can connect can read all of the recorded machine's memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP port; 0 takes a free one. The caller decides whether the address is a loopback one.
+    Tcp(SocketAddr),
+    /// A socket in the file system, for this user only.
+    Unix(PathBuf),
+}
+
+/// As gdb's `target remote` takes it.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// Return when the first client has gone.
+    pub once: bool,
+    /// Return soon after this is set, whatever a client is doing.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Why nobody can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Somebody else listens there.
+    #[error("{0} is in use: choose another place, or end whoever listens there")]
+    InUse(Listen),
+    /// The place cannot be listened at.
+    #[error("cannot listen at {at}")]
+    Listen {
+        /// Where.
+        at: Listen,
+        /// Why.
+        source: io::Error,
+    },
+    /// The listening socket has failed.
+    #[error("waiting for gdb failed")]
+    Accept(#[source] io::Error),
+}
+
+/// Serves gdb: one client at a time, then the next, until `options` say otherwise. `on_ready` is told where, once gdb can
+/// connect. The cursor stays where a client leaves it.
+///
+/// # Errors
+/// Nobody can connect. What goes wrong with a client ends its session only.
+pub fn serve(
+    timeline: &mut Timeline,
+    listen: &Listen,
+    options: &ServeOptions,
+    on_ready: impl FnOnce(&Listen),
+) -> Result<(), ServeError> {
+    let door = Door::open(listen)?;
+    on_ready(&door.at);
+    loop {
+        let Some(stream) = door.accept(&options.stop)? else { return Ok(()) };
+        tracing::info!(at = %door.at, "gdb connected");
+        match serve_client(timeline, stream, Arc::clone(&options.stop)) {
+            Ok(goodbye @ (Goodbye::Detached | Goodbye::Killed | Goodbye::Gone)) => {
+                tracing::info!(?goodbye, "gdb left");
+            }
+            Err(error) => tracing::warn!(error = crate::monitor::chain(&error), "session ended"),
+        }
+        if options.once || options.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+    }
+}
+
+/// A listening socket.
+#[derive(Debug)]
+struct Door {
+    at: Listen,
+    socket: Socket,
+    /// Takes the file away at the end.
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Door {
+    fn open(at: &Listen) -> Result<Self, ServeError> {
+        let wrong = |source: io::Error| match source.kind() {
+            ErrorKind::AddrInUse => ServeError::InUse(at.clone()),
+            _ => ServeError::Listen { at: at.clone(), source },
+        };
+        match at {
+            Listen::Tcp(address) => {
+                let socket = TcpListener::bind(address).map_err(wrong)?;
+                socket.set_nonblocking(true).map_err(wrong)?;
+                let at = Listen::Tcp(socket.local_addr().map_err(wrong)?);
+                Ok(Self { at, socket: Socket::Tcp(socket), _file: None })
+            }
+            Listen::Unix(path) => {
+                let (socket, file) = bind_private(path).map_err(wrong)?;
+                socket.set_nonblocking(true).map_err(wrong)?;
+                Ok(Self { at: at.clone(), socket: Socket::Unix(socket), _file: Some(file) })
+            }
+        }
+    }
+
+    /// The next client; `None` when the server is to stop.
+    fn accept(&self, stop: &AtomicBool) -> Result<Option<Stream>, ServeError> {
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if !readable(&self.socket, WAIT).map_err(ServeError::Accept)? {
+                continue;
+            }
+            let accepted = match &self.socket {
+                Socket::Tcp(socket) => socket.accept().map(|(stream, _)| Stream::Tcp(stream)),
+                Socket::Unix(socket) => socket.accept().map(|(stream, _)| Stream::Unix(stream)),
+            };
+            match accepted {
+                Ok(stream) => return Ok(Some(stream)),
+                // The client has gone before its turn came.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(error) => return Err(ServeError::Accept(error)),
+            }
+        }
+    }
+}
+
+/// A listening socket in the file system that only this user can connect to, from its first moment on. What a server that
+/// was killed has left there is taken away first.
+fn bind_private(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // The file that bind makes takes its mode from the socket (unix(7) says so of Linux).
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    let address = SocketAddrUnix::new(path)?;
+    match rustix::net::bind(&socket, &address) {
+        Err(rustix::io::Errno::ADDRINUSE) if is_abandoned(path) => {
+            std::fs::remove_file(path)?;
+            rustix::net::bind(&socket, &address)?;
+        }
+        result => result?,
+    }
+    let file = SocketFile::of(path)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok((UnixListener::from(socket), file))
+}
+
+/// Whether a socket is there that nobody listens at.
+fn is_abandoned(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Our socket's file, taken away when the server ends, if it is still ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the socket's file stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_said_to_be_in_use() {
+        let first = Door::open(&Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        let Listen::Tcp(address) = first.at else { panic!("not TCP") };
+        assert_ne!(address.port(), 0);
+        let error = Door::open(&first.at).unwrap_err();
+        assert!(matches!(error, ServeError::InUse(_)), "{error}");
+    }
+
+    #[test]
+    fn a_socket_file_is_private_and_goes_with_its_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gdb.sock");
+        let door = Door::open(&Listen::Unix(path.clone())).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(Door::open(&door.at), Err(ServeError::InUse(_))));
+        drop(door);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_killed_server_has_left_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gdb.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        Door::open(&Listen::Unix(path)).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "data").unwrap();
+        assert!(Door::open(&Listen::Unix(path.clone())).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"data");
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_a_client() {
+        let door = Door::open(&Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        assert!(door.accept(&AtomicBool::new(true)).unwrap().is_none());
+    }
+}

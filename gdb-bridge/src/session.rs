@@ -1,0 +1,107 @@
+//! One client's packets, from the first to the last.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gdbstub::arch::RegId;
+use gdbstub::common::Signal;
+use gdbstub::stub::state_machine::GdbStubStateMachine;
+use gdbstub::stub::{DisconnectReason, GdbStubBuilder, SingleThreadStopReason};
+use replayvm::timeline::Timeline;
+
+use crate::link::{Link, Stream};
+use crate::registers::{self, RegisterId};
+use crate::target::{ReplayTarget, TargetFailure};
+
+/// Bytes of the largest packet. It bounds what gdb reads of memory at a time.
+const PACKET_BYTES: usize = 1 << 14;
+/// Registers that gdb always wants to know after a stop: sent with it, they save a round trip a step.
+const EXPEDITED: [&str; 4] = ["rip", "rsp", "rbp", "eflags"];
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goodbye {
+    /// gdb took its leave.
+    Detached,
+    /// gdb was told to kill the target. The recording lives on.
+    Killed,
+    /// The client has gone without a word, or the server is to stop.
+    Gone,
+}
+
+/// Why a session was ended from our side.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The connection.
+    #[error("the connection to gdb failed")]
+    Connection(#[from] std::io::Error),
+    /// The client does not speak the protocol.
+    #[error("the client does not speak gdb's remote protocol: {0}")]
+    Protocol(String),
+}
+
+/// Serves one client until it goes. The cursor stays where it is left.
+///
+/// # Errors
+/// The connection fails, or the client sends what is not gdb's remote protocol.
+pub fn serve_client(
+    timeline: &mut Timeline,
+    stream: Stream,
+    stop: Arc<AtomicBool>,
+) -> Result<Goodbye, SessionError> {
+    let link = Link::new(stream, stop)?;
+    let mut target = ReplayTarget::new(timeline, link.clone());
+    let stub = GdbStubBuilder::new(link.clone()).packet_buffer_size(PACKET_BYTES).build();
+    let stub = stub.map_err(|error| SessionError::Protocol(error.to_string()))?;
+    let mut state = stub.run_state_machine(&mut target).map_err(protocol)?;
+    loop {
+        state = match state {
+            GdbStubStateMachine::Idle(idle) => {
+                let Some(byte) = link.next_byte()? else { return Ok(Goodbye::Gone) };
+                target.read_budget = crate::memory::READ_BYTES_MAX;
+                idle.incoming_data(&mut target, byte).map_err(protocol)?
+            }
+            GdbStubStateMachine::Running(running) => {
+                // The command's acknowledgement does not wait for what the command takes.
+                link.send()?;
+                let reason = match target.perform() {
+                    Ok(reason) => reason,
+                    Err(error) => {
+                        tracing::warn!(error = crate::monitor::chain(&error), "replay failed");
+                        link.say(&format!("replay failed: {}\n", crate::monitor::chain(&error)))?;
+                        SingleThreadStopReason::SignalWithThread { tid: (), signal: Signal::SIGABRT }
+                    }
+                };
+                let values = expedited(target.timeline);
+                let mut registers = values.iter().map(|(id, bytes)| (*id, &bytes[..id.register().bytes()]));
+                running.report_stop_with_regs(&mut target, reason, &mut registers).map_err(protocol)?
+            }
+            // Whoever interrupts a machine that stands has been overtaken by the stop: there is nothing to report.
+            GdbStubStateMachine::CtrlCInterrupt(interrupt) => interrupt
+                .interrupt_handled(&mut target, None::<SingleThreadStopReason<u64>>)
+                .map_err(protocol)?,
+            GdbStubStateMachine::Disconnected(ended) => {
+                return Ok(match ended.get_reason() {
+                    DisconnectReason::Disconnect => Goodbye::Detached,
+                    _ => Goodbye::Killed,
+                });
+            }
+        };
+    }
+}
+
+fn expedited(timeline: &Timeline) -> Vec<(RegisterId, [u8; 16])> {
+    let known = EXPEDITED.iter().filter_map(|name| RegisterId::by_name(name));
+    known
+        .filter(|id| id.to_raw_id().is_some())
+        .map(|id| (id, registers::value(timeline, id.register()).to_le_bytes()))
+        .collect()
+}
+
+fn protocol(error: gdbstub::stub::GdbStubError<TargetFailure, std::io::Error>) -> SessionError {
+    let text = error.to_string();
+    match error.into_connection_error() {
+        Some((error, _)) => SessionError::Connection(error),
+        None => SessionError::Protocol(text),
+    }
+}

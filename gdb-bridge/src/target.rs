@@ -1,0 +1,131 @@
+//! What gdb stands before: the timeline with gdb's breakpoints.
+//!
+//! This file says what the target can do and gives gdb its registers. Memory, breakpoints, running and `monitor` have files
+//! of their own.
+
+use gdbstub::arch::Arch;
+use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
+use gdbstub::target::ext::base::singlethread::{SingleThreadBase, SingleThreadResumeOps};
+use gdbstub::target::ext::breakpoints::BreakpointsOps;
+use gdbstub::target::ext::monitor_cmd::MonitorCmdOps;
+use gdbstub::target::{Target, TargetError, TargetResult};
+use replayvm::timeline::Timeline;
+
+use crate::arch::{RegisterFile, X86_64};
+use crate::link::Link;
+use crate::points::Points;
+use crate::refusal;
+use crate::registers::{self, RegisterId};
+use crate::resume::Action;
+
+/// What can end a session from the target's side: nothing. What fails is told to gdb, and gdb may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetFailure {}
+
+/// A timeline that gdb debugs.
+#[derive(Debug)]
+pub struct ReplayTarget<'t> {
+    pub(crate) timeline: &'t mut Timeline,
+    pub(crate) link: Link,
+    pub(crate) points: Points,
+    /// Addresses are physical.
+    pub(crate) physical: bool,
+    /// What gdb has asked for and the session has not yet done.
+    pub(crate) action: Option<Action>,
+    /// Bytes of memory that the packet at hand may still read.
+    pub(crate) read_budget: usize,
+}
+
+impl<'t> ReplayTarget<'t> {
+    /// The timeline as a target. Whatever runs for long listens to `link` for Ctrl-C.
+    #[must_use]
+    pub fn new(timeline: &'t mut Timeline, link: Link) -> Self {
+        Self {
+            timeline,
+            link,
+            points: Points::default(),
+            physical: false,
+            action: None,
+            read_budget: crate::memory::READ_BYTES_MAX,
+        }
+    }
+}
+
+impl Target for ReplayTarget<'_> {
+    type Arch = X86_64;
+    type Error = TargetFailure;
+
+    fn base_ops(&mut self) -> BaseOps<'_, Self::Arch, Self::Error> {
+        BaseOps::SingleThread(self)
+    }
+
+    fn support_breakpoints(&mut self) -> Option<BreakpointsOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_monitor_cmd(&mut self) -> Option<MonitorCmdOps<'_, Self>> {
+        Some(self)
+    }
+
+    // The guest has no processes that gdb could follow.
+    fn use_fork_stop_reason(&self) -> bool {
+        false
+    }
+
+    fn use_vfork_stop_reason(&self) -> bool {
+        false
+    }
+
+    fn use_vforkdone_stop_reason(&self) -> bool {
+        false
+    }
+}
+
+impl SingleThreadBase for ReplayTarget<'_> {
+    fn read_registers(&mut self, file: &mut RegisterFile) -> TargetResult<(), Self> {
+        file.values = registers::all().map(|register| registers::value(self.timeline, register)).collect();
+        Ok(())
+    }
+
+    fn write_registers(&mut self, _file: &RegisterFile) -> TargetResult<(), Self> {
+        Err(TargetError::Errno(refusal::READ_ONLY))
+    }
+
+    fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, (), Self>> {
+        Some(self)
+    }
+
+    fn read_addrs(&mut self, start: u64, data: &mut [u8]) -> TargetResult<usize, Self> {
+        self.read_memory(start, data)
+    }
+
+    fn write_addrs(&mut self, _start: u64, _data: &[u8]) -> TargetResult<(), Self> {
+        Err(TargetError::Errno(refusal::READ_ONLY))
+    }
+
+    fn support_resume(&mut self) -> Option<SingleThreadResumeOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+impl SingleRegisterAccess<()> for ReplayTarget<'_> {
+    fn read_register(&mut self, (): (), id: RegisterId, buf: &mut [u8]) -> TargetResult<usize, Self> {
+        let value = registers::value(self.timeline, id.register()).to_le_bytes();
+        let bytes = id.register().bytes();
+        match (buf.get_mut(..bytes), value.get(..bytes)) {
+            (Some(buf), Some(value)) => buf.copy_from_slice(value),
+            _ => return Err(TargetError::NonFatal),
+        }
+        Ok(bytes)
+    }
+
+    fn write_register(
+        &mut self,
+        (): (),
+        _id: <Self::Arch as Arch>::RegId,
+        _value: &[u8],
+    ) -> TargetResult<(), Self> {
+        Err(TargetError::Errno(refusal::READ_ONLY))
+    }
+}

@@ -1,0 +1,491 @@
+//! gdb's remote protocol, packet by packet, over a pair of sockets: what gdb relies on, and what a broken or hostile client
+//! may send.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "what takes too long has failed")]
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use gdb_bridge::link::Stream;
+use gdb_bridge::{Goodbye, SessionError, serve_client};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use recorder::{ExitKind, Position};
+use replayvm::machine::{ExitFilter, GuestImages};
+use replayvm::session::{RecordSession, Settings};
+use replayvm::timeline::{Reason, Stops, Timeline, unsupervised};
+
+type Made = (tempfile::TempDir, PathBuf);
+
+fn record(kernel: Vec<u8>, limit_ticks: u64) -> Made {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.rvm");
+    let settings = Settings { limit_ticks, memory_bytes: 16 << 20, ..Settings::default() };
+    let images = GuestImages { kernel, modules: Vec::new() };
+    let session = RecordSession::start(&path, "guest", &images, &settings, None, Arc::default()).unwrap();
+    session.run().unwrap();
+    (folder, path)
+}
+
+/// A recording of a corpora guest, made once: `lost-update`, with a timer interrupt every 10,000 ticks.
+fn recording() -> PathBuf {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    let made = MADE.get_or_init(|| record(corpora::find("lost-update").unwrap().image.to_vec(), 400_000));
+    made.1.clone()
+}
+
+/// A recording that takes a while to go through: a boot sector that counts down.
+fn long_recording() -> PathBuf {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let mut image = vec![
+            0x66, 0xb9, 0, 0, 0, 0x7f, // mov ecx, 0x7f000000
+            0x66, 0xff, 0x06, 0, 0x80, // again: inc dword [0x8000]
+            0x66, 0x49, // dec ecx
+            0x75, 0xf7, // jnz again
+            0xf4, // hlt
+        ];
+        image.resize(510, 0);
+        image.extend([0x55, 0xaa]);
+        record(image, 6_000_000)
+    });
+    made.1.clone()
+}
+
+fn checksum(body: &[u8]) -> u8 {
+    body.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+}
+
+fn packet(body: &[u8]) -> Vec<u8> {
+    [b"$", body, format!("#{:02x}", checksum(body)).as_bytes()].concat()
+}
+
+/// A client that acknowledges nothing, as gdb after QStartNoAckMode.
+struct Client(UnixStream);
+
+impl Client {
+    fn send(&mut self, body: &str) {
+        self.0.write_all(&packet(body.as_bytes())).unwrap();
+    }
+
+    /// The next reply that is no console output, decoded.
+    fn reply(&mut self) -> String {
+        loop {
+            let mut byte = [0];
+            let mut raw = Vec::new();
+            while byte != *b"$" {
+                self.0.read_exact(&mut byte).unwrap();
+            }
+            loop {
+                self.0.read_exact(&mut byte).unwrap();
+                if byte == *b"#" {
+                    break;
+                }
+                raw.push(byte[0]);
+            }
+            let mut sum = [0; 2];
+            self.0.read_exact(&mut sum).unwrap();
+            assert_eq!(u8::from_str_radix(std::str::from_utf8(&sum).unwrap(), 16).unwrap(), checksum(&raw));
+            let text = unfold(&raw);
+            if text.starts_with('O') && text != "OK" {
+                continue;
+            }
+            return text;
+        }
+    }
+
+    fn ask(&mut self, body: &str) -> String {
+        self.send(body);
+        self.reply()
+    }
+
+    fn monitor(&mut self, command: &str) -> String {
+        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.ask(&format!("qRcmd,{hex}"))
+    }
+
+    fn register(&mut self, number: usize) -> u64 {
+        let hex = self.ask(&format!("p{number:x}"));
+        let bytes: Vec<u8> = (0..hex.len() / 2)
+            .map(|index| u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).unwrap())
+            .collect();
+        bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+}
+
+/// Undoes run lengths and escapes.
+fn unfold(raw: &[u8]) -> String {
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut rest = raw.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'*' => {
+                let count = rest.next().unwrap() - 29;
+                let last = *bytes.last().unwrap();
+                bytes.extend(std::iter::repeat_n(last, usize::from(count)));
+            }
+            b'}' => bytes.push(rest.next().unwrap() ^ 0x20),
+            byte => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A client's talk with a session on a recording, and how the session ended.
+fn talk_about(recording: &Path, talk: impl FnOnce(&mut Client)) -> Result<Goodbye, SessionError> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    std::thread::scope(|scope| {
+        let session = scope.spawn(|| {
+            let mut timeline = Timeline::open(recording).unwrap();
+            serve_client(&mut timeline, Stream::Unix(ours), Arc::default())
+        });
+        let mut client = Client(theirs);
+        talk(&mut client);
+        client.0.shutdown(Shutdown::Both).unwrap();
+        session.join().unwrap()
+    })
+}
+
+/// A talk that the client ends by going.
+fn talk(talk: impl FnOnce(&mut Client)) {
+    assert_eq!(talk_about(&recording(), talk).unwrap(), Goodbye::Gone);
+}
+
+const RSP: usize = 7;
+const RIP: usize = 16;
+
+#[test]
+fn the_description_comes_in_pieces_and_whole() {
+    talk(|client| {
+        assert!(client.ask("qSupported:swbreak+;xmlRegisters=i386").contains("ReverseStep+;"));
+        let mut xml = String::new();
+        loop {
+            let piece = client.ask(&format!("qXfer:features:read:target.xml:{:x},400", xml.len()));
+            match piece.split_at(1) {
+                ("m", text) => xml.push_str(text),
+                ("l", text) => {
+                    xml.push_str(text);
+                    break;
+                }
+                _ => panic!("{piece}"),
+            }
+        }
+        assert_eq!(xml.trim(), gdb_bridge::description::TARGET_XML.trim());
+        let all = client.ask("g");
+        assert_eq!(all.len(), 2 * gdb_bridge::registers::total_bytes());
+    });
+}
+
+#[test]
+fn steps_back_undo_steps_forward() {
+    talk(|client| {
+        let mut before = Vec::new();
+        for _ in 0..20 {
+            before.push(client.ask("g"));
+            assert!(client.ask("vCont;s:p1.1").starts_with("T05"));
+        }
+        while let Some(registers) = before.pop() {
+            assert!(client.ask("bs").starts_with("T05"));
+            assert_eq!(client.ask("g"), registers);
+        }
+        assert!(client.ask("bs").contains("replaylog:begin"));
+        assert!(client.ask("bc").contains("replaylog:begin"));
+    });
+}
+
+#[test]
+fn the_recording_cannot_be_changed() {
+    let goodbye = talk_about(&recording(), |client| {
+        let registers = client.ask("g");
+        let refused = client.ask("P10=0000000000000000");
+        assert!(refused.starts_with("E.this is a recording"), "{refused}");
+        assert!(client.ask(&format!("G{registers}")).starts_with("E."));
+        let rip = client.register(RIP);
+        let bytes = client.ask(&format!("m{rip:x},4"));
+        assert!(client.ask(&format!("M{rip:x},4:00000000")).starts_with("E."));
+        assert!(client.ask(&format!("X{rip:x},0:")).starts_with("E."));
+        assert_eq!(client.ask(&format!("m{rip:x},4")), bytes);
+        assert_eq!(client.ask("g"), registers);
+        assert_eq!(client.ask("D"), "OK");
+    });
+    assert_eq!(goodbye.unwrap(), Goodbye::Detached);
+}
+
+#[test]
+fn memory_that_is_not_there_is_an_error_and_what_is_there_before_it_is_read() {
+    talk(|client| {
+        client.monitor("seek 200000");
+        assert_eq!(client.ask("mffff800000000000,8"), "E0e");
+        assert_eq!(client.monitor("phys on"), "OK");
+        assert_eq!(client.ask("mfffffc,8").len(), 8);
+        assert_eq!(client.ask("m1000000,8"), "E0e");
+        assert_eq!(client.ask("mffffffffffffffff,1"), "E0e");
+        // More than any packet may ask for is refused, however it is put.
+        assert_eq!(client.ask("m0,10").len(), 32);
+        assert!(client.ask("m0,ffffffffffffffff").ends_with("E07"));
+    });
+}
+
+#[test]
+fn a_breakpoint_is_met_from_both_sides() {
+    talk(|client| {
+        client.monitor("seek 200000");
+        let here = client.register(RIP);
+        assert_eq!(client.ask(&format!("Z0,{here:x},1")), "OK");
+        let stop = client.ask("bc");
+        assert!(stop.contains("swbreak:"), "{stop}");
+        assert_eq!(client.register(RIP), here);
+        let position = client.ask("g");
+        assert!(client.ask("c").contains("swbreak:"));
+        assert_eq!(client.register(RIP), here);
+        assert!(client.ask("bc").contains("swbreak:"));
+        assert_eq!(client.ask("g"), position);
+        assert_eq!(client.ask(&format!("z0,{here:x},1")), "OK");
+        assert!(client.ask("c").contains("replaylog:end"));
+        assert!(client.ask("s").contains("replaylog:end"));
+    });
+}
+
+#[test]
+fn a_watchpoint_is_named_by_its_linear_address_on_every_way_to_stop() {
+    talk(|client| {
+        client.monitor("seek 200000");
+        // Something on the stack is written soon.
+        let stack = client.register(RSP) - 64;
+        assert_eq!(client.ask(&format!("Z2,{stack:x},80")), "OK");
+        let forward = client.ask("c");
+        assert!(forward.contains(&format!("watch:{stack:x};")), "{forward}");
+        let after = client.ask("g");
+        let undone = client.ask("bs");
+        assert!(undone.contains(&format!("watch:{stack:x};")), "{undone}");
+        let before = client.ask("g");
+        let stepped = client.ask("s");
+        assert!(stepped.contains(&format!("watch:{stack:x};")), "{stepped}");
+        assert_eq!(client.ask("g"), after);
+        let back = client.ask("bc");
+        assert!(back.contains(&format!("watch:{stack:x};")), "{back}");
+        assert_eq!(client.ask("g"), before);
+        assert_eq!(client.ask(&format!("z2,{stack:x},80")), "OK");
+        assert_eq!(client.ask("Z2,ffff800000000000,8"), "E0e");
+        assert_eq!(client.ask(&format!("Z2,{stack:x},0")), "E07");
+    });
+}
+
+#[test]
+fn ctrl_c_stops_a_long_run_soon() {
+    let goodbye = talk_about(&long_recording(), |client| {
+        client.monitor("seek end");
+        for run in ["bc", "c", "vCont;r0,10000:1"] {
+            if run == "c" {
+                client.monitor("seek begin");
+            }
+            client.send(run);
+            client.0.write_all(b"\x03").unwrap();
+            let sent = Instant::now();
+            let stop = client.reply();
+            assert!(stop.starts_with("T02"), "{run}: {stop}");
+            // Some ten milliseconds where the software CPU is optimised and the host has nothing else to do.
+            assert!(sent.elapsed() < Duration::from_secs(1), "{run}: {:?}", sent.elapsed());
+        }
+        // One that comes too late is not held against the next run.
+        client.0.write_all(b"\x03").unwrap();
+        assert!(client.ask("s").starts_with("T05"));
+    });
+    assert_eq!(goodbye.unwrap(), Goodbye::Gone);
+}
+
+/// Where the fifth interrupt is taken.
+fn an_interrupt() -> Position {
+    let mut timeline = Timeline::open(&recording()).unwrap();
+    let stops = Stops { exits: ExitFilter::NONE.with(ExitKind::Interrupt), ..Stops::default() };
+    let mut at = Position::START;
+    for _ in 0..5 {
+        let landing = timeline.run_forward(&stops, &mut unsupervised()).unwrap();
+        let Reason::Exit(position, _) = landing.reason else { panic!("{landing:?}") };
+        at = position;
+    }
+    at
+}
+
+#[test]
+fn stepping_through_a_range_goes_over_interrupts_and_single_steps_do_not() {
+    let at = an_interrupt();
+    talk(|client| {
+        client.monitor(&format!("seek {at}"));
+        let (interrupted, stack, registers) = (client.register(RIP), client.register(RSP), client.ask("g"));
+        assert!(client.ask("s").starts_with("T05"));
+        let handler = client.register(RIP);
+        assert!(handler.abs_diff(interrupted) > 0x40, "{interrupted:#x} {handler:#x}");
+        assert!(client.ask("bs").starts_with("T05"));
+        assert_eq!(client.ask("g"), registers);
+
+        // Out of the range at once, but past the whole handler: where the program was interrupted.
+        let range = format!("vCont;r{interrupted:x},{interrupted:x}:1");
+        assert!(client.ask(&range).starts_with("T05"));
+        assert_eq!((client.register(RIP), client.register(RSP)), (interrupted, stack));
+        assert_ne!(client.ask("g"), registers, "time has passed");
+
+        // A breakpoint in the handler is met all the same.
+        client.monitor(&format!("seek {at}"));
+        assert_eq!(client.ask(&format!("Z0,{handler:x},1")), "OK");
+        assert!(client.ask(&range).contains("swbreak"));
+        assert_eq!(client.register(RIP), handler);
+    });
+}
+
+#[test]
+fn a_client_that_goes_in_the_middle_of_a_run_ends_its_session() {
+    let goodbye = talk_about(&recording(), |client| {
+        client.monitor("seek end");
+        client.send("bc");
+    });
+    match goodbye {
+        Ok(goodbye) => assert_eq!(goodbye, Goodbye::Gone),
+        Err(SessionError::Connection(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn what_is_no_packet_ends_the_session_and_nothing_else() {
+    for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"$g#00", b"-", b"$#00", b"$vCont;#5b", b"$Hgp-1.-1#00"] {
+        let goodbye = talk_about(&recording(), |client| client.0.write_all(noise).unwrap());
+        if let Ok(goodbye) = goodbye {
+            assert_eq!(goodbye, Goodbye::Gone);
+        }
+    }
+}
+
+/// Packets that gdb sends, for mutation.
+const SEEDS: &[&str] = &[
+    "qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386",
+    "vMustReplyEmpty",
+    "Hg0",
+    "Hc-1",
+    "qXfer:features:read:target.xml:0,ffb",
+    "qTStatus",
+    "?",
+    "qfThreadInfo",
+    "qsThreadInfo",
+    "qC",
+    "qAttached",
+    "qOffsets",
+    "g",
+    "p10",
+    "p39",
+    "P10=0000000000000000",
+    "m0,40",
+    "mfff0,ffffffff",
+    "mffffffffffffff00,100",
+    "M1000,2:0102",
+    "X1000,0:",
+    "Z0,100000,1",
+    "z0,100000,1",
+    "Z1,100000,1",
+    "Z2,200000,8",
+    "Z4,1fffff,ffffffff",
+    "z2,200000,8",
+    "vCont?",
+    "vCont;s:1",
+    "vCont;c:1",
+    "vCont;r100000,200000:1",
+    "vCont;C05:p1.-1",
+    "c",
+    "s",
+    "bs",
+    "bc",
+    "qRcmd,7768656e",
+    "qRcmd,7365656b20656e64",
+    "qRcmd,7365656b202d33",
+    "qRcmd,70687973206f6e",
+    "qRcmd,6d61726b2078",
+    "vFile:open:2f,0,0",
+    "QStartNoAckMode",
+    "T1",
+    "vKill;1",
+    "D;1",
+    "k",
+    "R00",
+    "!",
+    "qSymbol::",
+    "qSearch:memory:0;1000;00",
+    "qCRC:0,1000",
+    "jThreadsInfo",
+    "QPassSignals:e;10",
+    "x0,20",
+];
+
+/// A stream of packets, most of them damaged in some way.
+fn garbage(random: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut below = |limit: usize| (random.next_u64() % limit as u64) as usize;
+    let mut stream = Vec::new();
+    for _ in 0..1 + below(24) {
+        let mut body = SEEDS[below(SEEDS.len())].as_bytes().to_vec();
+        for _ in 0..below(4) {
+            let at = below(body.len() + 1);
+            match below(5) {
+                0 if at < body.len() => body[at] = below(256) as u8,
+                1 => body.insert(at, b"0f,;:-.+x}*"[below(11)]),
+                2 if at < body.len() => drop(body.remove(at)),
+                3 => body.truncate(at),
+                _ => body.extend_from_within(at / 2..at),
+            }
+        }
+        match below(40) {
+            0 => stream.extend(body),
+            1 => stream.extend([b"$", &body[..], b"#zz"].concat()),
+            2 => stream.extend(std::iter::repeat_n(b'0', 20_000)),
+            3 => stream.push(0x03),
+            4 => stream.push(b'+'),
+            // A number too long for any register, in as many digits as a packet holds.
+            5 => stream.extend(packet(&[&b"m"[..], &[b'0'; 16_000], b"fffffffffffffff0,ffffffff"].concat())),
+            _ => stream.extend(packet(&body)),
+        }
+    }
+    stream
+}
+
+#[test]
+fn whatever_a_client_sends_its_session_ends_and_the_timeline_lives() {
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let mut timeline = Timeline::open(&recording()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (done, finished) = std::sync::mpsc::channel::<()>();
+    let watchdog = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            if finished.recv_timeout(Duration::from_secs(240)).is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        })
+    };
+    for round in 0..1500 {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut reader = theirs.try_clone().unwrap();
+        let bytes = garbage(&mut random);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut sink = Vec::new();
+                let _ = reader.read_to_end(&mut sink);
+            });
+            scope.spawn(move || {
+                let mut theirs = theirs;
+                let _ = theirs.write_all(&bytes);
+                let _ = theirs.shutdown(Shutdown::Write);
+            });
+            let _ = serve_client(&mut timeline, Stream::Unix(ours), Arc::clone(&stop));
+        });
+        assert!(!stop.load(Ordering::Relaxed), "round {round} hangs");
+    }
+    done.send(()).unwrap();
+    watchdog.join().unwrap();
+    let begin = timeline.begin();
+    timeline.seek(begin, &mut unsupervised()).unwrap();
+    assert_eq!(timeline.position(), begin);
+}
