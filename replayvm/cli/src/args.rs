@@ -1,0 +1,282 @@
+//! What the command line may say.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use recorder::Position;
+
+/// Records a run of a whole guest machine and lets you stand at any instruction of it, forwards and backwards.
+#[derive(Debug, Parser)]
+#[command(name = "replayvm", version, max_term_width = 110)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a guest under one seed after the other until its own check fails; keep that recording
+    Hunt(Hunt),
+    /// Record one run of a guest
+    Record(Record),
+    /// Replay a recording, checking every exit, every digest and the end
+    Replay(Replay),
+    /// Serve a recording to gdb, forwards and backwards
+    Gdb(Gdb),
+    /// Browse a recording in the terminal: its exits, and the CPU at each of them
+    Tui(Tui),
+    /// What is in a recording
+    Info(Info),
+    /// The exits of a recording, counted by reason or listed
+    Exits(Exits),
+    /// The guests that come with the command, each with a real bug
+    Corpora(Corpora),
+    /// What this host can do, and why
+    Doctor(Doctor),
+    /// Measure recording, checkpoints, seeks and reverse steps on this host
+    Bench(Bench),
+}
+
+/// How a guest is run.
+#[derive(Debug, Args)]
+pub struct GuestOptions {
+    /// ELF file, multiboot kernel or boot sector, or the name of a corpora guest (see `replayvm corpora`)
+    pub guest: String,
+    /// Engine: auto, soft, step or lockstep
+    #[arg(long, default_value = "auto")]
+    pub engine: String,
+    /// Guest memory: bytes, or with K, M or G
+    #[arg(long, default_value = "64M", value_parser = parse_size)]
+    pub memory: u64,
+    /// Command line handed to the guest
+    #[arg(long, default_value = "", value_name = "CMDLINE")]
+    pub append: String,
+    /// File handed to a multiboot guest as a module; may be repeated; words after the file name are its command line
+    #[arg(long = "module", value_name = "FILE")]
+    pub modules: Vec<String>,
+    /// Value at isa-debug-exit (port 0xf4) that means that the guest's own check passed
+    #[arg(long, default_value = "0x10", value_parser = parse_code)]
+    pub pass: u32,
+    /// End a run after this many ticks (conditional branches); to a hunt, a guest that runs so long has failed
+    #[arg(long, default_value_t = 100_000_000, value_name = "TICKS")]
+    pub limit: u64,
+    /// Longest delay of a timer past its deadline, in nanoseconds of virtual time
+    #[arg(long, default_value_t = 20_000, value_name = "NS")]
+    pub timer_delay: u64,
+    /// Longest hold of an interrupt after a timer has fired, in ticks
+    #[arg(long, default_value_t = 64, value_name = "TICKS")]
+    pub interrupt_hold: u32,
+    /// Ticks between checkpoints
+    #[arg(long, default_value_t = 250_000, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+}
+
+/// `replayvm hunt`
+#[derive(Debug, Args)]
+pub struct Hunt {
+    /// The guest.
+    #[command(flatten)]
+    pub guest: GuestOptions,
+    /// Seeds to try, the end not included
+    #[arg(long, default_value = "0..1000", value_parser = parse_seeds, value_name = "A..B")]
+    pub seeds: Range<u64>,
+    /// Runs at a time [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Try every seed and count, instead of stopping at the first failure; keeps the first failing recording
+    #[arg(long)]
+    pub all: bool,
+    /// Where to keep the failing recording [default: GUEST-SEED.rvm]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm record`
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The guest.
+    #[command(flatten)]
+    pub guest: GuestOptions,
+    /// Seed of all that is left to chance: entropy, power-on clock, timer delays, interrupt holds
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where to write the recording [default: GUEST-SEED.rvm]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Hand standard input to the guest's serial port
+    #[arg(long)]
+    pub stdin: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The recording
+    pub file: PathBuf,
+    /// Engine: auto, soft, step or lockstep
+    #[arg(long, default_value = "auto")]
+    pub engine: String,
+    /// Stop at this position, TICK or TICK+OFFSET
+    #[arg(long, value_name = "POS")]
+    pub to: Option<Position>,
+    /// Also print what the guest said on its serial port
+    #[arg(long)]
+    pub console: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm gdb`
+#[derive(Debug, Args)]
+pub struct Gdb {
+    /// The recording
+    pub file: PathBuf,
+    /// Where to listen: HOST:PORT, :PORT or PORT (on loopback), or the path of a Unix socket with a / in it [default:
+    /// 127.0.0.1:1234; with --launch a private socket]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where the cursor stands first: begin, end, or a position
+    #[arg(long, default_value = "end", value_name = "POS")]
+    pub at: String,
+    /// Start gdb here, connected, with the guest's symbols
+    #[arg(long)]
+    pub launch: bool,
+    /// Serve one gdb and end with it
+    #[arg(long)]
+    pub once: bool,
+    /// With --launch: more arguments for gdb, after `--`
+    #[arg(last = true, value_name = "GDB-ARGUMENT")]
+    pub gdb_arguments: Vec<String>,
+}
+
+/// `replayvm tui`
+#[derive(Debug, Args)]
+pub struct Tui {
+    /// The recording
+    pub file: PathBuf,
+}
+
+/// `replayvm info`
+#[derive(Debug, Args)]
+pub struct Info {
+    /// The recording
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm exits`
+#[derive(Debug, Args)]
+pub struct Exits {
+    /// The recording
+    pub file: PathBuf,
+    /// List the exits instead of counting them
+    #[arg(long)]
+    pub list: bool,
+    /// Only exits of this kind, as the table names them
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Only exits at or after this position
+    #[arg(long, value_name = "POS")]
+    pub from: Option<Position>,
+    /// Only exits before this position
+    #[arg(long, value_name = "POS")]
+    pub to: Option<Position>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm corpora`
+#[derive(Debug, Args)]
+pub struct Corpora {
+    /// Write the guests' ELF files into this folder, for other debuggers and hypervisors
+    #[arg(long, value_name = "FOLDER")]
+    pub export: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Millions of guest instructions of the long recording
+    #[arg(long, default_value_t = 100)]
+    pub instructions: u64,
+    /// Random positions for seeks and reverse steps
+    #[arg(long, default_value_t = 1000)]
+    pub seeks: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size: write bytes, or a number with K, M or G");
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+fn parse_code(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("`{text}` is not a number"))
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let wrong = || format!("`{text}` is not a range of seeds: write A..B, for example 0..1000");
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let range = from.parse().map_err(|_| wrong())?..to.parse().map_err(|_| wrong())?;
+    if range.is_empty() { Err(format!("`{text}` holds no seed")) } else { Ok(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_seeds_and_codes_are_read_or_refused() {
+        assert_eq!(parse_size("64M"), Ok(64 << 20));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert!(parse_size("M").is_err());
+        assert!(parse_size("99999999999G").is_err());
+        assert_eq!(parse_seeds("3..9"), Ok(3..9));
+        assert!(parse_seeds("9..3").is_err());
+        assert_eq!(parse_code("0x10"), Ok(16));
+        assert!(parse_code("x").is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! `replayvm gdb`: serving a recording to gdb, and starting gdb.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use gdb_bridge::{GdbFiles, Listen, ServeError, ServeOptions, serve};
+use recorder::Position;
+use replayvm::timeline::{Timeline, unsupervised};
+
+use crate::args::Gdb;
+use crate::failure::{FINE, Failure};
+
+const DEFAULT_PORT: u16 = 1234;
+
+/// `replayvm gdb`
+pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
+    let mut timeline = Timeline::open(&arguments.file)?;
+    if let Some(recovered) = timeline.opened().recording().recovery() {
+        eprintln!("replayvm: {}: {recovered}", arguments.file.display());
+    }
+    let at = match arguments.at.as_str() {
+        "begin" | "start" => timeline.begin(),
+        "end" => timeline.end(),
+        text => text.parse::<Position>().map_err(|error| Failure::input(&error))?,
+    };
+    if at > timeline.end() {
+        return Err(Failure::beyond(at, timeline.end()).hint("--at end"));
+    }
+    timeline.seek(at, &mut unsupervised())?;
+    if arguments.launch { launch(arguments, &mut timeline) } else { wait_for_gdb(arguments, &mut timeline) }
+}
+
+fn wait_for_gdb(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure> {
+    let stop = crate::interrupt_flag()?;
+    let listen = match &arguments.listen {
+        Some(text) => parse_listen(text)?,
+        None => Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))),
+    };
+    if let Listen::Tcp(address) = &listen
+        && !address.ip().is_loopback()
+    {
+        eprintln!(
+            "replayvm: {address} is not a loopback address: whoever reaches it can read the guest's memory"
+        );
+    }
+    let options = ServeOptions { once: arguments.once, stop };
+    let file = arguments.file.display();
+    serve(timeline, &listen, &options, |at| {
+        println!("{file} waits for gdb: gdb -ex 'target remote {at}'");
+    })
+    .map_err(serve_failure)?;
+    Ok(FINE)
+}
+
+fn serve_failure(error: ServeError) -> Failure {
+    match error {
+        ServeError::InUse(_) => Failure::input(&error).hint("another place with --listen"),
+        ServeError::Listen { .. } => Failure::input(&error),
+        ServeError::Accept(_) => Failure::internal(&error),
+    }
+}
+
+/// Starts gdb in the foreground and serves it; ends with it, and as it.
+fn launch(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure> {
+    // Ctrl-C is gdb's here. It reaches this process too, being in the same foreground group.
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
+        .map_err(|error| Failure::internal(&error))?;
+    let images = timeline.opened().images().map_err(|error| Failure::input(&error))?;
+    let files = GdbFiles::new(&images.kernel).map_err(|error| Failure::internal(&error))?;
+    let folder =
+        tempfile::Builder::new().prefix("replayvm-").tempdir().map_err(|error| Failure::internal(&error))?;
+    let listen = match &arguments.listen {
+        Some(text) => parse_listen(text)?,
+        None => Listen::Unix(folder.path().join("gdb.sock")),
+    };
+    let extra: Vec<OsString> = arguments.gdb_arguments.iter().map(OsString::from).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = ServeOptions { once: false, stop: Arc::clone(&stop) };
+    let (ready, started) = mpsc::channel::<Listen>();
+    thread::scope(|scope| {
+        let (files, extra, stop) = (&files, &extra, &stop);
+        let gdb = scope.spawn(move || {
+            let status = started
+                .recv()
+                .map_err(|_| Failure::input_text("the server has not started"))
+                .and_then(|at| run_gdb(files, &at, extra));
+            stop.store(true, Ordering::Relaxed);
+            status
+        });
+        let served = serve(timeline, &listen, &options, move |at| {
+            // The other side waits for this and nothing else.
+            let _ = ready.send(at.clone());
+        });
+        let status = gdb.join();
+        served.map_err(serve_failure)?;
+        match status {
+            Ok(status) => Ok(status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FINE)),
+            Err(_) => Err(Failure::input_text("the thread that ran gdb has failed")),
+        }
+    })
+}
+
+fn run_gdb(files: &GdbFiles, at: &Listen, extra: &[OsString]) -> Result<ExitStatus, Failure> {
+    files.command(at, extra).status().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Failure::input_text("gdb is not installed")
+            .hint("install gdb, or connect another debugger to `replayvm gdb FILE`"),
+        _ => Failure::internal(&error),
+    })
+}
+
+/// HOST:PORT, :PORT or PORT on loopback, or a path.
+fn parse_listen(text: &str) -> Result<Listen, Failure> {
+    if text.contains('/') {
+        return Ok(Listen::Unix(PathBuf::from(text)));
+    }
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        return Ok(Listen::Tcp(SocketAddr::new(loopback, port)));
+    }
+    text.to_socket_addrs().ok().and_then(|mut found| found.next()).map(Listen::Tcp).ok_or_else(|| {
+        Failure::input_text(format!(
+            "cannot listen at `{text}`: write HOST:PORT, :PORT, or the path of a socket with a / in it"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_port_is_on_loopback_and_a_slash_makes_a_socket() {
+        let port = |text| parse_listen(text).unwrap();
+        assert_eq!(port("1234"), Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 1234))));
+        assert_eq!(port(":0"), Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))));
+        assert_eq!(port("./x"), Listen::Unix(PathBuf::from("./x")));
+        assert!(parse_listen("no such place").is_err());
+        assert!(parse_listen("127.0.0.1:99999").is_err());
+    }
+}

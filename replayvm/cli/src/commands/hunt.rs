@@ -1,0 +1,189 @@
+//! `replayvm hunt`: seeds until the guest's own check fails.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use recorder::EndReason;
+use replayvm::session::{RecordOutcome, RecordSession};
+use serde::Serialize;
+use tempfile::{Builder, TempPath};
+
+use super::record::{Report, default_output};
+use crate::args::Hunt;
+use crate::failure::{FINE, FOUND, Failure};
+use crate::guest::{self, Guest};
+use crate::output::{self, grouped};
+
+/// What a hunt came to, as JSON.
+#[derive(Debug, Serialize)]
+struct HuntReport {
+    guest: String,
+    seeds_run: u64,
+    failures: u64,
+    failing_seeds: Vec<u64>,
+    first_failure: Option<Report>,
+}
+
+/// What the workers share.
+#[derive(Default)]
+struct Shared {
+    next: AtomicU64,
+    run: AtomicU64,
+    /// The lowest failing seed so far; seeds above it need not be run.
+    lowest: AtomicU64,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    failing: Vec<u64>,
+    kept: Option<(u64, RecordOutcome, TempPath)>,
+    failure: Option<Failure>,
+}
+
+/// `replayvm hunt`
+pub fn run(arguments: &Hunt, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let guest = guest::find(&arguments.guest)?;
+    let seeds = arguments.seeds.clone();
+    let jobs =
+        arguments.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    if let Some(path) = arguments.output.as_deref().filter(|path| path.is_dir()) {
+        // Better now than when the failing seed is found.
+        let text = format!("cannot keep a recording as {}: it is a directory", path.display());
+        return Err(Failure::input_text(text).hint("the name of a file with --output"));
+    }
+    let folder = match arguments.output.as_deref().and_then(Path::parent) {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    if !arguments.json {
+        println!("{}: seeds {}..{}, {jobs} at a time", guest.name, seeds.start, seeds.end);
+    }
+    let shared =
+        Shared { next: AtomicU64::new(seeds.start), lowest: AtomicU64::new(u64::MAX), ..Shared::default() };
+    let bar = output::progress(seeds.end - seeds.start, "{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left");
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                worker(&guest, arguments, &folder, &shared, stop, &bar);
+            });
+        }
+    });
+    bar.finish_and_clear();
+
+    let found = shared.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(failure) = found.failure {
+        return Err(failure);
+    }
+    let runs = shared.run.load(Ordering::Relaxed);
+    let mut failing = found.failing;
+    failing.sort_unstable();
+    let first = match found.kept {
+        Some((seed, outcome, file)) => {
+            let path = arguments.output.clone().unwrap_or_else(|| default_output(&guest.name, seed));
+            file.persist(&path).map_err(|error| {
+                let text = format!("cannot keep the recording as {}: {}", path.display(), error.error);
+                Failure::input_text(text)
+            })?;
+            Some(Report::new(&guest.name, seed, &outcome, Some(&path)))
+        }
+        None => None,
+    };
+    let status = if first.is_some() { FOUND } else { FINE };
+    if arguments.json {
+        output::json(&HuntReport {
+            guest: guest.name,
+            seeds_run: runs,
+            failures: failing.len() as u64,
+            failing_seeds: failing,
+            first_failure: first,
+        })?;
+        return Ok(status);
+    }
+    match first {
+        Some(report) => print_failure(&report),
+        None if stop.load(Ordering::Relaxed) => println!("interrupted: {runs} seeds run, none failed"),
+        None => println!("{runs} seeds run, none failed"),
+    }
+    if arguments.all && runs > 0 {
+        let rate = failing.len() as f64 * 100.0 / runs as f64;
+        println!("{} of {runs} seeds fail ({rate:.1} %)", failing.len());
+    }
+    Ok(status)
+}
+
+fn print_failure(report: &Report) {
+    println!(
+        "seed {} FAILED: {} at {}, {} instructions",
+        report.seed,
+        report.reason,
+        report.position,
+        grouped(report.instructions)
+    );
+    for line in report.console.lines() {
+        println!("  | {line}");
+    }
+    report.print_next();
+}
+
+/// Runs seeds until there are no more, or until no lower one is left to run.
+fn worker(
+    guest: &Guest,
+    arguments: &Hunt,
+    folder: &Path,
+    shared: &Shared,
+    stop: &Arc<AtomicBool>,
+    bar: &indicatif::ProgressBar,
+) {
+    loop {
+        let seed = shared.next.fetch_add(1, Ordering::Relaxed);
+        let passed_by = !arguments.all && seed > shared.lowest.load(Ordering::Relaxed);
+        if seed >= arguments.seeds.end || passed_by || stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let result = one_seed(guest, arguments, folder, seed, stop);
+        let mut found = shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok((outcome, _)) if outcome.end.reason == EndReason::Interrupted => return,
+            Ok((outcome, file)) => {
+                shared.run.fetch_add(1, Ordering::Relaxed);
+                bar.inc(1);
+                if outcome.passed {
+                    continue;
+                }
+                shared.lowest.fetch_min(seed, Ordering::Relaxed);
+                found.failing.push(seed);
+                if found.kept.as_ref().is_none_or(|(kept, ..)| seed < *kept) {
+                    found.kept = Some((seed, outcome, file));
+                }
+            }
+            Err(failure) => {
+                found.failure.get_or_insert(failure);
+                // Nobody needs to go on.
+                shared.next.store(arguments.seeds.end, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+/// One run, into a file that vanishes unless it is kept.
+fn one_seed(
+    guest: &Guest,
+    arguments: &Hunt,
+    folder: &Path,
+    seed: u64,
+    stop: &Arc<AtomicBool>,
+) -> Result<(RecordOutcome, TempPath), Failure> {
+    let file = Builder::new()
+        .prefix(&format!(".{}-{seed}-", guest.name))
+        .suffix(".rvm.partial")
+        .tempfile_in(folder)
+        .map_err(|error| Failure::input_text(format!("cannot write into {}: {error}", folder.display())))?
+        .into_temp_path();
+    let settings = guest::settings(&arguments.guest, seed);
+    let session = RecordSession::start(&file, &guest.name, &guest.images, &settings, None, Arc::clone(stop))?;
+    Ok((session.run()?, file))
+}

@@ -1,0 +1,179 @@
+//! `replayvm info`: what is in a recording.
+
+use std::collections::BTreeMap;
+
+use replayvm::recording::OpenRecording;
+use serde::Serialize;
+
+use crate::args::Info;
+use crate::failure::{FINE, Failure};
+use crate::output::{self, bytes, grouped};
+
+#[derive(Debug, Serialize)]
+struct Report {
+    file: String,
+    file_bytes: u64,
+    guest: String,
+    boot: String,
+    command_line: String,
+    memory_bytes: u64,
+    ns_per_tick: u32,
+    cpu_model: String,
+    flags_profile: String,
+    rules_version: u32,
+    seed: u64,
+    engine: String,
+    images: Vec<ImageRow>,
+    events: BTreeMap<String, u64>,
+    exits: u64,
+    checkpoints: Vec<CheckpointRow>,
+    bytes_by_kind: BTreeMap<String, u64>,
+    end: Option<EndRow>,
+    last_position: String,
+    recovered: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ImageRow {
+    role: String,
+    name: String,
+    size: u64,
+    blake3: String,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckpointRow {
+    position: String,
+    instructions: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct EndRow {
+    position: String,
+    reason: String,
+    instructions: u64,
+    digest: String,
+}
+
+/// `replayvm info`
+pub fn run(arguments: &Info) -> Result<u8, Failure> {
+    let report = report(arguments)?;
+    if arguments.json {
+        output::json(&report)?;
+        return Ok(FINE);
+    }
+    println!("{}: {} of guest `{}`", report.file, bytes(report.file_bytes), report.guest);
+    println!(
+        "  machine      {} RAM, CPU {}, flags {}, {} ns a tick, rules {}",
+        bytes(report.memory_bytes),
+        report.cpu_model,
+        report.flags_profile,
+        report.ns_per_tick,
+        report.rules_version
+    );
+    println!("  boot         {}, command line `{}`", report.boot, report.command_line);
+    println!("  recorded     engine {}, seed {}", report.engine, report.seed);
+    for image in &report.images {
+        println!(
+            "  {:<12} {} ({}), blake3 {}",
+            image.role,
+            image.name,
+            bytes(image.size),
+            &image.blake3[..16]
+        );
+    }
+    let events: Vec<_> =
+        report.events.iter().map(|(kind, count)| format!("{} {kind}", grouped(*count))).collect();
+    println!("  events       {}", events.join(", "));
+    println!("  exits        {}", grouped(report.exits));
+    println!("  checkpoints  {}", grouped(report.checkpoints.len() as u64));
+    for (kind, size) in &report.bytes_by_kind {
+        println!("    {kind:<16} {}", bytes(*size));
+    }
+    match &report.end {
+        Some(end) => println!(
+            "  end          {} at {}, {} instructions, digest {}",
+            end.reason,
+            end.position,
+            grouped(end.instructions),
+            end.digest
+        ),
+        None => println!("  end          none: the recording was cut off after {}", report.last_position),
+    }
+    if let Some(recovered) = &report.recovered {
+        println!("  recovered    {recovered}");
+    }
+    Ok(FINE)
+}
+
+fn report(arguments: &Info) -> Result<Report, Failure> {
+    let (opened, _) = OpenRecording::open(&arguments.file)?;
+    let recording = opened.recording();
+    let description = recording.description();
+    let mut events = BTreeMap::new();
+    for (_, event) in opened.inputs().events() {
+        let kind = match event {
+            recorder::Event::Clock { .. } => "clock",
+            recorder::Event::Entropy { .. } => "entropy",
+            recorder::Event::Serial { .. } => "serial",
+            recorder::Event::Idle { .. } => "idle",
+            recorder::Event::TimerDelay { .. } => "timer-delay",
+            recorder::Event::InterruptHold { .. } => "interrupt-hold",
+            _ => "other",
+        };
+        *events.entry(kind.to_owned()).or_insert(0) += 1;
+    }
+    let mut exits = 0;
+    for exit in recording.exits() {
+        exit.map_err(|error| Failure::input(&error))?;
+        exits += 1;
+    }
+    Ok(Report {
+        file: arguments.file.display().to_string(),
+        file_bytes: std::fs::metadata(&arguments.file).map_or(0, |metadata| metadata.len()),
+        guest: description.guest_name.clone(),
+        boot: format!("{:?}", description.boot).to_lowercase(),
+        command_line: description.command_line.clone(),
+        memory_bytes: description.memory_bytes,
+        ns_per_tick: description.ns_per_tick,
+        cpu_model: description.cpu_model.clone(),
+        flags_profile: description.flags_profile.clone(),
+        rules_version: description.rules_version,
+        seed: description.seed,
+        engine: description.engine.clone(),
+        images: recording
+            .images()
+            .iter()
+            .map(|image| ImageRow {
+                role: format!("{:?}", image.role).to_lowercase(),
+                name: image.name.clone(),
+                size: image.size,
+                blake3: image.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            })
+            .collect(),
+        events,
+        exits,
+        checkpoints: recording
+            .checkpoints()
+            .iter()
+            .map(|info| CheckpointRow {
+                position: info.position.to_string(),
+                instructions: info.instructions,
+            })
+            .collect(),
+        bytes_by_kind: recording
+            .statistics()
+            .by_kind()
+            .filter(|(_, frames, _)| *frames > 0)
+            .map(|(kind, _, size)| (format!("{kind:?}").to_lowercase(), size))
+            .collect(),
+        end: recording.end().map(|end| EndRow {
+            position: end.position.to_string(),
+            reason: output::reason(&end.reason),
+            instructions: end.instructions,
+            digest: end.digest.to_string(),
+        }),
+        last_position: opened.last_position().to_string(),
+        recovered: recording.recovery().map(ToString::to_string),
+    })
+}

@@ -1,0 +1,22 @@
+//! One file a subcommand. Each returns the exit status.
+
+/// Figures of this host.
+pub mod bench;
+/// The guests that come with the command.
+pub mod corpora;
+/// What this host can do.
+pub mod doctor;
+/// Exits, counted or listed.
+pub mod exits;
+/// Serving gdb.
+pub mod gdb;
+/// Seeds until one fails.
+pub mod hunt;
+/// What is in a recording.
+pub mod info;
+/// One run.
+pub mod record;
+/// Replaying and checking.
+pub mod replay;
+/// The timeline in the terminal.
+pub mod tui;

@@ -1,0 +1,95 @@
+//! `replayvm replay`: the run again, everything checked.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use replayvm::session::{Diagnosis, ReplayError, ReplaySession, SessionError};
+use serde::Serialize;
+
+use crate::args::Replay;
+use crate::failure::{FINE, Failure};
+use crate::output::{self, grouped};
+
+/// What a replay has shown, as JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    engine: String,
+    position: String,
+    digest: String,
+    components: Vec<(String, String)>,
+    instructions: u64,
+    reason: Option<String>,
+    checkpoints_checked: u64,
+    exits_checked: u64,
+    recovered: Option<String>,
+    console: String,
+}
+
+/// `replayvm replay`
+pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let mut session = ReplaySession::open(&arguments.file, &arguments.engine)?;
+    let recovered = session.opened().recording().recovery().map(ToString::to_string);
+    if let Some(recovered) = &recovered {
+        eprintln!("replayvm: {}: {recovered}", arguments.file.display());
+    }
+    let last = session.opened().last_position();
+    let goal = arguments.to.unwrap_or(last);
+    if goal > last {
+        return Err(Failure::beyond(goal, last).hint("no --to, for all of it"));
+    }
+    let engine = session.engine_name();
+    let bar = output::progress(goal.tick, "{bar:40} {percent}% of {len} ticks, {eta} left");
+    let result = session.run(arguments.to, stop, |at| bar.set_position(at.tick));
+    bar.finish_and_clear();
+    let report = match result {
+        Ok(report) => report,
+        Err(error @ ReplayError::Session(SessionError::Diverged(_))) => {
+            let failure = Failure::from(error);
+            failure.print();
+            println!("looking for the first step at which engine {engine} and the software CPU part ...");
+            let until = session.position_after_divergence();
+            match session.diagnose(until, stop)? {
+                Diagnosis::Parts(difference) => println!("they part {difference}"),
+                Diagnosis::Agree { from, to } => println!(
+                    "they agree from {from} to {to}: the recording was made by a machine that behaves otherwise (another \
+                     version of this command?), or the file is damaged"
+                ),
+            }
+            return Ok(failure.status);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if arguments.json {
+        output::json(&Report {
+            engine: engine.to_owned(),
+            position: report.position.to_string(),
+            digest: report.digest.to_string(),
+            components: report
+                .components
+                .iter()
+                .map(|(name, digest)| (name.clone(), digest.to_string()))
+                .collect(),
+            instructions: report.instructions,
+            reason: report.reason.as_ref().map(output::reason),
+            checkpoints_checked: report.checkpoints,
+            exits_checked: report.exits,
+            recovered,
+            console: output::console(&report.console),
+        })?;
+        return Ok(FINE);
+    }
+    if arguments.console {
+        print!("{}", output::console(&report.console));
+    }
+    println!(
+        "replayed {} instructions on engine {engine}: {} exits and {} checkpoints as recorded",
+        grouped(report.instructions),
+        grouped(report.exits),
+        grouped(report.checkpoints)
+    );
+    if let Some(reason) = &report.reason {
+        println!("the run ended by itself: {}", output::reason(reason));
+    }
+    println!("end {} digest {}", report.position, report.digest);
+    Ok(FINE)
+}

@@ -1,0 +1,107 @@
+//! Printing: numbers, sizes, progress, JSON.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use recorder::EndReason;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Instead of the standard library's in this command: that one panics when the reader has seen enough (`| head`).
+macro_rules! print {
+    ($($words:tt)*) => { $crate::output::print(format_args!($($words)*)) };
+}
+
+/// As `print!`, with the end of a line.
+macro_rules! println {
+    ($($words:tt)*) => { $crate::output::print(format_args!("{}\n", format_args!($($words)*))) };
+}
+
+/// Prints to standard output. If nobody reads it any more, whatever else the command does still counts.
+pub fn print(words: fmt::Arguments<'_>) {
+    let _ = std::io::stdout().write_fmt(words);
+}
+
+/// Prints a value as indented JSON.
+pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::internal(&error))?;
+    println!("{text}");
+    Ok(())
+}
+
+/// A number with its digits in groups of three.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in the unit that suits them.
+pub fn bytes(number: u64) -> String {
+    match number {
+        0..1024 => format!("{number} B"),
+        1024..1_048_576 => format!("{:.1} KiB", number as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", number as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", number as f64 / 1_073_741_824.0),
+    }
+}
+
+/// How a run ended, in words.
+pub fn reason(reason: &EndReason) -> String {
+    match reason {
+        EndReason::DebugExit { code } => format!("exit code {code:#x}"),
+        EndReason::Reset => "reset".to_owned(),
+        EndReason::TripleFault => "triple fault".to_owned(),
+        EndReason::Hung => "hung: the CPU is idle and nothing will wake it".to_owned(),
+        EndReason::TickLimit => "limit of ticks reached".to_owned(),
+        EndReason::Interrupted => "interrupted".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// How to call this command in a hint: as the user did.
+pub fn this_command() -> &'static str {
+    if std::env::var_os("CARGO").is_some() { "cargo run --release --" } else { "replayvm" }
+}
+
+/// A progress bar on stderr, if that is a terminal.
+pub fn progress(length: u64, template: &str) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(10)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Console output of a guest, made fit for a terminal: control characters but line feeds and tabs are dropped.
+pub fn console(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+    }
+}
