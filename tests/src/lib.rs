@@ -1,1 +1,18 @@
-//! tests
+//! What the end-to-end tests share: the command, built and run; recordings; damage; random numbers.
+//!
+//! The tests are in `tests/tests`, one subject a file. They use the command as a user does, from outside.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+/// Building the command and running it.
+mod command;
+/// Recordings, made and looked at.
+mod recording;
+
+/// Patching recordings, byte by byte.
+pub mod damage;
+/// Random numbers from a seed.
+pub mod random;
+
+pub use command::{Finished, Replayvm, Running, binary, replayvm};
+pub use recording::{Ended, end_of, folder, info, path_text, position, record, replay_end};

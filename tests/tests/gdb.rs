@@ -1,0 +1,310 @@
+//! Real gdb on recordings of corpora guests.
+//!
+//! Each test starts gdb with a script and reads what it prints. Where gdb is not installed, they say so and pass.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "what takes too long has failed")]
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use gdb_bridge::{GdbFiles, Listen, ServeOptions, serve};
+use replayvm::machine::GuestImages;
+use replayvm::session::{RecordSession, Settings};
+use replayvm::timeline::Timeline;
+
+/// A recording of the guest `lost-update`, from power-on to its verdict, made once.
+fn recording() -> &'static Path {
+    static MADE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run.rvm");
+        let settings = Settings {
+            limit_ticks: 3_000_000,
+            checkpoint_ticks: 50_000,
+            memory_bytes: 16 << 20,
+            ..Settings::default()
+        };
+        let kernel = corpora::find("lost-update").expect("a guest").image.to_vec();
+        let images = GuestImages { kernel, modules: Vec::new() };
+        RecordSession::start(&path, "lost-update", &images, &settings, None, Arc::default())
+            .and_then(RecordSession::run)
+            .expect("records");
+        (folder, path)
+    });
+    path
+}
+
+fn gdb_is_installed() -> bool {
+    let there =
+        Command::new("gdb").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    if !there {
+        println!("SKIPPED: gdb not installed");
+    }
+    there
+}
+
+/// gdb hangs only if we do: then it is stopped and the test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// All that gdb prints, complaints and the answers of `monitor` in their places.
+fn output(mut command: Command) -> String {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
+    let mut gdb = command.spawn().expect("gdb starts");
+    drop(command); // and with it our end of the pipe
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).map(|_| text)
+    });
+    let started = Instant::now();
+    while gdb.try_wait().expect("gdb can be waited for").is_none() {
+        if started.elapsed() > PATIENCE {
+            gdb.kill().expect("gdb can be stopped");
+            panic!("gdb hangs; it has said: {:?}", reader.join());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    reader.join().expect("the reader lives").expect("gdb prints text")
+}
+
+/// Runs gdb scripts one after the other, each as a client of its own of one server; gives what each has printed.
+fn clients(listen: &Listen, scripts: &[&[&str]]) -> Vec<String> {
+    let mut timeline = Timeline::open(recording()).expect("opens");
+    let files = GdbFiles::new(&timeline.opened().images().expect("images").kernel).expect("files");
+    let options = ServeOptions::default();
+    let stop = Arc::clone(&options.stop);
+    std::thread::scope(|scope| {
+        let (ready, at) = std::sync::mpsc::channel();
+        let server = scope.spawn(move || {
+            serve(&mut timeline, listen, &options, |at| ready.send(at.clone()).expect("somebody waits"))
+        });
+        let at = at.recv().expect("the server listens");
+        let outputs = scripts
+            .iter()
+            .map(|script| {
+                let mut extra: Vec<OsString> = vec!["-nx".into(), "-batch".into()];
+                extra.extend(script.iter().flat_map(|line| ["-ex".into(), (*line).into()]));
+                output(files.command(&at, &extra))
+            })
+            .collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        server.join().expect("the server lives").expect("the server serves");
+        outputs
+    })
+}
+
+fn gdb(script: &[&str]) -> String {
+    let any = Listen::Tcp(([127, 0, 0, 1], 0).into());
+    clients(&any, &[script]).remove(0)
+}
+
+/// The part of `text` between two marks that the script has printed.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let rest = text.split_once(from).unwrap_or_else(|| panic!("no `{from}` in {text}")).1;
+    rest.split_once(to).unwrap_or_else(|| panic!("no `{to}` in {text}")).0
+}
+
+#[test]
+fn gdb_knows_general_and_system_registers() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let text = gdb(&[
+        "break lost_update::count",
+        "continue",
+        "info registers rip cr0 cr3 efer fs_base",
+        "p/x $cr3",
+        "p $efer",
+        "p $fs_base",
+        "p $mxcsr",
+        "p $cs",
+        "info registers",
+        "bt",
+    ]);
+    assert!(text.contains("Breakpoint 1, lost_update::count ()"), "{text}");
+    assert!(text.contains("[ PE") && text.contains("PG ]"), "{text}");
+    assert!(text.contains("LME LMA"), "{text}");
+    assert!(text.contains("<lost_update::count"), "{text}");
+    assert!(text.contains("k_gs_base") && text.contains("tick_offset"), "{text}");
+    assert!(text.contains("in lost_update::main ()"), "{text}");
+}
+
+#[test]
+fn a_watchpoint_backwards_finds_the_last_store() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let text = gdb(&[
+        "seek end",
+        "p lost_update::COUNTER",
+        "watch lost_update::COUNTER",
+        "reverse-continue",
+        "echo FIRST\\n",
+        "p/x $pc",
+        "x/i $pc",
+        "reverse-continue",
+        "echo SECOND\\n",
+        "p/x $pc",
+        "continue",
+        "echo THIRD\\n",
+        "x/i $pc",
+    ]);
+    assert!(text.contains("Hardware watchpoint 1: lost_update::COUNTER"), "{text}");
+    let first = between(&text, "FIRST", "Hardware watchpoint");
+    assert!(first.contains("COUNTER"), "backwards gdb stands at the store: {first}");
+    // Forwards again over the same store, and past it.
+    let last = between(&text, "SECOND", "THIRD");
+    assert!(last.contains("Old value") && last.contains("New value"), "{last}");
+}
+
+#[test]
+fn what_would_change_the_recording_is_refused_and_changes_nothing() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let text = gdb(&[
+        "seek 100000",
+        "echo A\\n",
+        "p $rax",
+        "p lost_update::COUNTER",
+        "echo B\\n",
+        "set var $rax = 1",
+        "set var lost_update::COUNTER = 1",
+        "echo C\\n",
+        "maintenance flush register-cache",
+        "p $rax",
+        "p lost_update::COUNTER",
+        "echo D\\n",
+    ]);
+    let values = |part: &str| -> Vec<String> {
+        part.lines().filter_map(|line| line.split_once(" = ")).map(|(_, value)| value.to_owned()).collect()
+    };
+    assert!(
+        text.contains("this is a recording: its registers and its memory can be read but not changed"),
+        "{text}"
+    );
+    assert!(between(&text, "B\n", "C\n").contains("Cannot access memory"), "{text}");
+    assert_eq!(values(between(&text, "A\n", "B\n")), values(between(&text, "C\n", "D\n")), "{text}");
+}
+
+#[test]
+fn ten_steps_back_and_ten_forward_lead_to_the_same_registers() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let mut script = vec!["seek 100000", "echo A\\n", "info all-registers", "echo B\\n"];
+    script.extend(std::iter::repeat_n("reverse-stepi", 10));
+    script.extend(["echo C\\n", "info all-registers", "echo D\\n"]);
+    script.extend(std::iter::repeat_n("stepi", 10));
+    script.extend(["echo E\\n", "info all-registers", "echo F\\n"]);
+    let text = gdb(&script);
+    let start = between(&text, "A\n", "B\n");
+    assert!(start.contains("instructions"), "{start}");
+    assert_eq!(start, between(&text, "E\n", "F\n"));
+    assert_ne!(start, between(&text, "C\n", "D\n"));
+}
+
+#[test]
+fn both_ends_of_the_recording_are_ends_of_history() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let text = gdb(&[
+        "reverse-stepi",
+        "echo A\\n",
+        "continue",
+        "echo B\\n",
+        "stepi",
+        "echo C\\n",
+        "reverse-continue",
+        "echo D\\n",
+        "when",
+        "echo E\\n",
+    ]);
+    let ends = "No more reverse-execution history.";
+    assert_eq!(text.matches(ends).count(), 4, "{text}");
+    assert!(between(&text, "D\n", "E\n").contains("the begin of the recording"), "{text}");
+}
+
+#[test]
+fn source_lines_are_walked_both_ways() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let text = gdb(&[
+        "break lost_update::count",
+        "continue",
+        "next",
+        "echo A\\n",
+        "p $tick",
+        "p $tick_offset",
+        "echo B\\n",
+        "next",
+        "reverse-next",
+        "echo C\\n",
+        "finish",
+        "echo D\\n",
+        "delete",
+        "reverse-stepi",
+        "reverse-finish",
+        "echo E\\n",
+        "bt 1",
+        "echo F\\n",
+    ]);
+    let line = |part: &str| part.split_whitespace().next().map(str::to_owned);
+    assert_eq!(line(between(&text, "B\n", "C\n")), Some("57".to_owned()), "{text}");
+    assert!(between(&text, "C\n", "D\n").contains("lost_update::main"), "{text}");
+    assert!(between(&text, "E\n", "F\n").contains("#0"), "{text}");
+    assert!(between(&text, "E\n", "F\n").contains("lost_update::main"), "{text}");
+}
+
+#[test]
+fn a_mark_is_found_again_and_gdb_sees_the_move() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let text = gdb(&[
+        "seek 100000",
+        "echo A\\n",
+        "p $pc",
+        "echo B\\n",
+        "mark here",
+        "seek +1000",
+        "echo C\\n",
+        "p $pc",
+        "p $tick",
+        "marks",
+        "back here",
+        "echo A\\n",
+        "p $pc",
+        "echo B\\n",
+    ]);
+    let value = |text: &str| text.split_once(" = ").map(|(_, value)| value.trim().to_owned());
+    let first = value(between(&text, "A\n", "B\n"));
+    let again = value(between(text.split_once("C\n").expect("a part").1, "A\n", "B\n"));
+    assert!(first.is_some());
+    assert_eq!(first, again, "{text}");
+    assert!(text.contains("here             100000+0"), "{text}");
+}
+
+#[test]
+fn one_client_comes_after_the_other_and_finds_the_cursor_where_it_was_left() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("gdb socket");
+    let outputs = clients(
+        &Listen::Unix(path.clone()),
+        &[&["seek 100000", "detach"], &["when", "kill"], &["stepi", "when", "disconnect"], &["when"]],
+    );
+    assert!(outputs[1].contains("position 100000+0"), "{outputs:?}");
+    for output in &outputs[2..] {
+        assert!(output.contains("position 10000"), "{outputs:?}");
+    }
+    assert!(!path.exists(), "the socket's file goes with the server");
+}
