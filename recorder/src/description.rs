@@ -18,6 +18,8 @@ pub struct MachineDescription {
     pub rules_version: u32,
     /// Name of the CPUID model.
     pub cpu_model: String,
+    /// Features added to the model (`+name`) or taken from it (`-name`), in the order given.
+    pub cpu_features: Vec<String>,
     /// Name of the profile that undefined flags follow.
     pub flags_profile: String,
     /// How the guest is started.
@@ -32,6 +34,27 @@ pub struct MachineDescription {
     pub engine: String,
     /// The value at isa-debug-exit that means that the guest's own check passed.
     pub pass_code: u32,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<Disk>,
+    /// Whether there is an entropy device (virtio-rng).
+    pub entropy_device: bool,
+}
+
+/// A disk of the machine: what it held at power-on. What the guest has written since belongs to the machine's state.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Disk {
+    /// File name of the raw image, without its folder.
+    pub name: String,
+    /// Where the image lay when the recording was made, for an image that is not in the recording.
+    pub path: String,
+    /// BLAKE3 of the image.
+    pub hash: [u8; 32],
+    /// Bytes of the image.
+    pub size: u64,
+    /// Whether the recording holds the image itself, as [`ImageRole::Disk`].
+    pub embedded: bool,
+    /// Whether the guest may only read.
+    pub read_only: bool,
 }
 
 /// How a guest image is loaded and entered.
@@ -46,6 +69,14 @@ pub enum BootKind {
     Multiboot,
     /// A flat image at 0x7c00 entered in real mode.
     Flat16,
+    /// A Linux bzImage, entered by the 64-bit boot protocol.
+    LinuxBzImage,
+    /// A Linux kernel as ELF (vmlinux), entered by the 64-bit boot protocol.
+    LinuxElf,
+    /// An ELF file with a PVH note, entered in flat 32-bit protected mode with `hvm_start_info`.
+    Pvh,
+    /// Firmware that ends below 4 GiB, entered at the reset vector.
+    Firmware,
 }
 
 /// An image stored in a recording.
@@ -71,6 +102,12 @@ pub enum ImageRole {
     Kernel,
     /// A multiboot module.
     Module,
+    /// The initial RAM disk of a Linux or PVH kernel.
+    Initrd,
+    /// What a disk held at power-on.
+    Disk,
+    /// Symbols of the kernel (System.map), for whoever reads the recording.
+    Symbols,
 }
 
 /// How a recorded run ended.
@@ -97,6 +134,8 @@ pub enum EndReason {
     },
     /// The guest reset the machine through a port.
     Reset,
+    /// The guest turned the machine off (ACPI S5).
+    PowerOff,
     /// A triple fault.
     TripleFault,
     /// The CPU is idle and nothing will ever wake it.

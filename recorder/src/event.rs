@@ -4,7 +4,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 /// One nondeterministic input, applied at the [`Position`](crate::Position) it is logged with.
 ///
-/// Everything but [`Event::Entropy`] and [`Event::Clock`] is asynchronous and sits at offset 0. Entropy is read by an
+/// Everything but entropy and [`Event::Clock`] is asynchronous and sits at offset 0. Entropy is read by an
 /// instruction and sits at the position before that instruction.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -18,6 +18,12 @@ pub enum Event {
     Entropy {
         /// The value, zero-extended from the operand's size.
         value: u64,
+    },
+    /// What the entropy device (virtio-rng) handed to the guest for one request, at the position before the instruction
+    /// that asked for it.
+    DeviceEntropy {
+        /// The bytes.
+        bytes: Vec<u8>,
     },
     /// Bytes that arrived at the first serial port.
     Serial {

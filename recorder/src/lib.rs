@@ -25,7 +25,7 @@ mod section;
 mod writer;
 
 pub use columns::DecodeError;
-pub use description::{BootKind, End, EndReason, Image, ImageRole, MachineDescription, RULES_VERSION};
+pub use description::{BootKind, Disk, End, EndReason, Image, ImageRole, MachineDescription, RULES_VERSION};
 pub use event::Event;
 pub use exit::{Exit, ExitKind};
 pub use format::frame::{FrameKind, Problem};

@@ -16,6 +16,7 @@ fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         any::<u64>().prop_map(|unix_seconds| Event::Clock { unix_seconds }),
         any::<u64>().prop_map(|value| Event::Entropy { value }),
+        vec(any::<u8>(), 0..40).prop_map(|bytes| Event::DeviceEntropy { bytes }),
         vec(any::<u8>(), 0..40).prop_map(|bytes| Event::Serial { bytes }),
         any::<u64>().prop_map(|ns| Event::Idle { ns }),
         any::<(u8, u64)>().prop_map(|(source, ns)| Event::TimerDelay { source, ns }),

@@ -10,6 +10,7 @@ const SERIAL: u8 = 2;
 const IDLE: u8 = 3;
 const TIMER_DELAY: u8 = 4;
 const INTERRUPT_HOLD: u8 = 5;
+const DEVICE_ENTROPY: u8 = 6;
 
 /// Encodes events in order of position.
 pub(crate) fn encode(events: &[(Position, Event)]) -> Vec<u8> {
@@ -26,6 +27,11 @@ pub(crate) fn encode(events: &[(Position, Event)]) -> Vec<u8> {
             Event::Entropy { value } => {
                 bytes.extend_from_slice(&value.to_le_bytes());
                 ENTROPY
+            }
+            Event::DeviceEntropy { bytes: handed } => {
+                varint::put(&mut integers, handed.len() as u64);
+                bytes.extend_from_slice(handed);
+                DEVICE_ENTROPY
             }
             Event::Serial { bytes: received } => {
                 varint::put(&mut integers, received.len() as u64);
@@ -65,6 +71,10 @@ pub(crate) fn decode(columns: &[u8], declared: Declared) -> Result<Vec<(Position
         let event = match tag {
             CLOCK => Event::Clock { unix_seconds: integers.varint().ok_or(integer)? },
             ENTROPY => Event::Entropy { value: bytes.u64_le().ok_or(raw)? },
+            DEVICE_ENTROPY => {
+                let length = integers.varint().ok_or(integer)?;
+                Event::DeviceEntropy { bytes: bytes.bytes(length).ok_or(raw)?.to_vec() }
+            }
             SERIAL => {
                 let length = integers.varint().ok_or(integer)?;
                 Event::Serial { bytes: bytes.bytes(length).ok_or(raw)?.to_vec() }

@@ -38,7 +38,7 @@ fn exits(shape: &[u64], number: u64, read: &[u64]) -> Result<Vec<(Position, Exit
 #[test]
 fn an_unknown_event_is_an_error_and_never_skipped() {
     assert_eq!(events(3, &[7], &[]), Ok(vec![(AT, Event::Idle { ns: 7 })]));
-    assert_eq!(events(6, &[7], &[]), Err(DecodeError::UnknownEvent { tag: 6, index: 0 }));
+    assert_eq!(events(7, &[7], &[]), Err(DecodeError::UnknownEvent { tag: 7, index: 0 }));
 }
 
 #[test]

@@ -148,8 +148,9 @@ mod tests {
     #[test]
     fn the_archived_layouts_have_the_sizes_that_the_format_describes() {
         assert_eq!(size_of::<crate::position::ArchivedPosition>(), 12);
-        assert_eq!(size_of::<ArchivedDescription>(), 77);
-        assert_eq!(size_of::<crate::description::ArchivedMachineDescription>(), 69);
+        assert_eq!(size_of::<ArchivedDescription>(), 94);
+        assert_eq!(size_of::<crate::description::ArchivedMachineDescription>(), 86);
+        assert_eq!(size_of::<crate::description::ArchivedDisk>(), 58);
         assert_eq!(size_of::<crate::description::ArchivedImage>(), 57);
         assert_eq!(size_of::<crate::format::pack::ArchivedPacked>(), 12);
         assert_eq!(size_of::<ArchivedImageChunk>(), 16);

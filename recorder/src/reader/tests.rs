@@ -24,6 +24,9 @@ impl Draft {
             seed: 0,
             engine: String::new(),
             pass_code: 0,
+            disks: Vec::new(),
+            entropy_device: false,
+            cpu_features: Vec::new(),
         };
         let draft = Self(FileHeader::new(1).to_bytes().to_vec());
         draft.frame(FrameKind::Description, &payload::Description { machine, images })

@@ -23,6 +23,9 @@ fn machine() -> MachineDescription {
         seed: 0,
         engine: "soft".to_owned(),
         pass_code: 0,
+        disks: Vec::new(),
+        entropy_device: false,
+        cpu_features: Vec::new(),
     }
 }
 

@@ -8,8 +8,8 @@ pub mod exercise;
 use std::fs;
 
 use recorder::{
-    BootKind, CheckpointRecord, Digest, End, EndReason, Event, Exit, Image, ImageRole, MachineDescription,
-    Page, PageHash, Position, RULES_VERSION, RecordingWriter, Section,
+    BootKind, CheckpointRecord, Digest, Disk, End, EndReason, Event, Exit, Image, ImageRole,
+    MachineDescription, Page, PageHash, Position, RULES_VERSION, RecordingWriter, Section,
 };
 
 pub const KERNEL: &[u8] = b"\x7fELF and then some, some, some, some, some, some, some, some, some, some";
@@ -28,6 +28,16 @@ pub fn machine() -> MachineDescription {
         seed: 42,
         engine: "soft".to_owned(),
         pass_code: 0x10,
+        disks: vec![Disk {
+            name: "root.img".to_owned(),
+            path: "/images/root.img".to_owned(),
+            hash: [7; 32],
+            size: 1 << 20,
+            embedded: false,
+            read_only: true,
+        }],
+        entropy_device: true,
+        cpu_features: vec!["-sse4_2".to_owned()],
     }
 }
 
@@ -46,6 +56,7 @@ pub fn events() -> Vec<(Position, Event)> {
     vec![
         (Position::START, Event::Clock { unix_seconds: 1_700_000_000 }),
         (Position::new(10, 7), Event::Entropy { value: 0x0123_4567_89ab_cdef }),
+        (Position::new(12, 1), Event::DeviceEntropy { bytes: vec![1, 2, 3] }),
         (Position::new(20, 0), Event::Serial { bytes: b"ls\n".to_vec() }),
         (Position::new(20, 0), Event::TimerDelay { source: 3, ns: 1500 }),
         (Position::new(30, 0), Event::Idle { ns: 1_000_000 }),

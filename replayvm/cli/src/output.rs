@@ -60,6 +60,7 @@ pub fn reason(reason: &EndReason) -> String {
     match reason {
         EndReason::DebugExit { code } => format!("exit code {code:#x}"),
         EndReason::Reset => "reset".to_owned(),
+        EndReason::PowerOff => "power off".to_owned(),
         EndReason::TripleFault => "triple fault".to_owned(),
         EndReason::Hung => "hung: the CPU is idle and nothing will wake it".to_owned(),
         EndReason::TickLimit => "limit of ticks reached".to_owned(),

@@ -60,6 +60,9 @@ impl Settings {
             seed: self.seed,
             engine: self.engine.clone(),
             pass_code: self.pass_code,
+            disks: Vec::new(),
+            entropy_device: false,
+            cpu_features: Vec::new(),
         }
     }
 }

@@ -50,6 +50,9 @@ pub fn description(memory_bytes: u64) -> MachineDescription {
         seed: 0,
         engine: "soft".to_owned(),
         pass_code: 0,
+        disks: Vec::new(),
+        entropy_device: false,
+        cpu_features: Vec::new(),
     }
 }
 

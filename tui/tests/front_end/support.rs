@@ -61,6 +61,9 @@ pub fn written(exits: impl IntoIterator<Item = (Position, Exit)>) -> Recording {
         seed: 0,
         engine: "none".to_owned(),
         pass_code: 0,
+        disks: Vec::new(),
+        entropy_device: false,
+        cpu_features: Vec::new(),
     };
     let mut writer = RecordingWriter::create(&path, &description, Vec::new()).expect("creates");
     writer.checkpoint(CheckpointRecord::new(Position::START, 0)).expect("writes");

@@ -115,6 +115,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         let kind = match event {
             recorder::Event::Clock { .. } => "clock",
             recorder::Event::Entropy { .. } => "entropy",
+            recorder::Event::DeviceEntropy { .. } => "device-entropy",
             recorder::Event::Serial { .. } => "serial",
             recorder::Event::Idle { .. } => "idle",
             recorder::Event::TimerDelay { .. } => "timer-delay",
