@@ -69,6 +69,10 @@ pub struct GuestOptions {
     /// Longest hold of an interrupt after a timer has fired, in ticks
     #[arg(long, default_value_t = 64, value_name = "TICKS")]
     pub interrupt_hold: u32,
+    /// Leave nothing to chance until the guest has printed this text: every seed then has the same start, and a hunt runs it
+    /// once and forks its runs there
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub vary_after: Option<String>,
     /// Ticks between checkpoints
     #[arg(long, default_value_t = 250_000, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,

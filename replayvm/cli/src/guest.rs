@@ -73,6 +73,7 @@ pub fn settings(options: &GuestOptions, seed: u64) -> Settings {
         checkpoint_ticks: options.checkpoint_every,
         limit_ticks: options.limit,
         pass_code: options.pass,
+        vary_after: options.vary_after.clone(),
         engine: options.engine.clone(),
         ..Settings::default()
     }

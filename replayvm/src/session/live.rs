@@ -107,6 +107,12 @@ impl Live {
         self.interrupted
     }
 
+    /// From now on everything left to chance is decided by this seed.
+    pub fn vary(&mut self, seed: u64, perturbation: Perturbation) {
+        self.random = stream(seed, STREAM_TIMING);
+        self.perturbation = perturbation;
+    }
+
     /// The power-on clock that the seed decides, as the first event.
     pub fn power_on_clock(&mut self, seed: u64) -> u64 {
         let unix_seconds = CLOCK_BASE + stream(seed, STREAM_CLOCK).next_u64() % CLOCK_RANGE;

@@ -9,6 +9,8 @@ mod diagnose;
 mod divergence;
 /// Running a machine between ticks and giving it its inputs at them.
 mod drive;
+/// Many runs that begin with the same start.
+mod fork;
 /// Inputs from the host and from a seed.
 mod live;
 /// How far to run between two looks at whoever may want to stop.
@@ -25,6 +27,7 @@ mod settings;
 pub use diagnose::Diagnosis;
 pub use divergence::{Divergence, Expectation};
 pub use drive::{Driver, Ended, Halt};
+pub use fork::{Fork, ForkRunner, ForkedRun, Start};
 pub use live::{Live, Perturbation};
 pub(crate) use pace::Pace;
 pub use record::{ConsoleSink, RecordError, RecordOutcome, RecordSession};

@@ -24,6 +24,8 @@ pub struct Settings {
     pub limit_ticks: u64,
     /// The value at isa-debug-exit that means that the guest's own check passed.
     pub pass_code: u32,
+    /// Until the guest has printed this text, nothing is left to chance and every seed runs alike.
+    pub vary_after: Option<String>,
     /// Engine by name.
     pub engine: String,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             checkpoint_ticks: 250_000,
             limit_ticks: 1_000_000_000,
             pass_code: 0x10,
+            vary_after: None,
             engine: "soft".to_owned(),
         }
     }
