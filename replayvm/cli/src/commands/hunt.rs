@@ -13,7 +13,7 @@ use tempfile::{Builder, TempPath};
 use super::record::{Report, default_output};
 use crate::args::Hunt;
 use crate::failure::{FINE, FOUND, Failure};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, Purpose};
 use crate::output::{self, grouped};
 
 /// What a hunt came to, as JSON.
@@ -146,7 +146,7 @@ fn fork(
     text: &str,
     stop: &AtomicBool,
 ) -> Result<Option<Box<Fork>>, Failure> {
-    let settings = guest::settings(&arguments.guest, arguments.seeds.start);
+    let settings = guest::settings(&arguments.guest, guest, Purpose::Hunt, arguments.seeds.start);
     match Fork::prepare(&guest.name, &guest.images, &settings, stop)? {
         Start::Ready(fork) => {
             if !arguments.json {
@@ -237,7 +237,7 @@ impl Seeker<'_> {
                 Failure::input_text(format!("cannot write into {}: {error}", self.folder.display()))
             })?
             .into_temp_path();
-        let settings = guest::settings(&self.arguments.guest, seed);
+        let settings = guest::settings(&self.arguments.guest, self.guest, Purpose::Hunt, seed);
         let (guest, stop) = (self.guest, Arc::clone(self.stop));
         let session = RecordSession::start(&file, &guest.name, &guest.images, &settings, None, stop)?;
         let outcome = session.run()?;
