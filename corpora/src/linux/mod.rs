@@ -2,5 +2,27 @@
 
 /// Where the fetched files are.
 mod cache;
+/// Every Linux guest.
+mod catalogue;
+/// Archives for the kernel.
+mod cpio;
+/// A guest and its files.
+mod guest;
+/// File systems in memory.
+mod initramfs;
+/// The kernel's modules.
+mod modules;
 
 pub use cache::{Missing, busybox, config, folder, kernel, memtest, modules, required, seabios};
+pub use guest::{LinuxGuest, LinuxImages};
+pub use initramfs::{BuildError, Initramfs};
+
+/// Every Linux guest. They are there to be built only after `corpora/linux/fetch`.
+pub fn all() -> &'static [LinuxGuest] {
+    catalogue::GUESTS
+}
+
+/// The Linux guest with this name.
+pub fn find(name: &str) -> Option<&'static LinuxGuest> {
+    all().iter().find(|guest| guest.name == name)
+}
