@@ -23,13 +23,8 @@ pub enum BuildError {
     },
     /// The kernel's package has no module of this name, or it is damaged.
     NoModule(String),
-    /// There was no C compiler that links statically when this crate was built.
-    NoCompiler {
-        /// What would have been compiled.
-        program: &'static str,
-        /// What the build said.
-        because: &'static str,
-    },
+    /// There was no C compiler that links statically when this crate was built. What the compiler said.
+    NoPrograms(&'static str),
 }
 
 impl std::fmt::Display for BuildError {
@@ -38,8 +33,11 @@ impl std::fmt::Display for BuildError {
             Self::Missing(missing) => missing.fmt(f),
             Self::Read { path, .. } => write!(f, "cannot read {}", path.display()),
             Self::NoModule(name) => write!(f, "the kernel's package has no module {name}"),
-            Self::NoCompiler { program, because } => {
-                write!(f, "{program} was not built: {because}: install gcc and libc6-dev and build again")
+            Self::NoPrograms(because) => {
+                write!(
+                    f,
+                    "the programs of the Linux guests were not built ({because}): install gcc and libc6-dev, and build again"
+                )
             }
         }
     }

@@ -12,17 +12,20 @@ mod guest;
 mod initramfs;
 /// The kernel's modules.
 mod modules;
+/// Compiled programs.
+mod programs;
 
 pub use cache::{Missing, busybox, config, folder, kernel, memtest, modules, required, seabios};
 pub use guest::{LinuxGuest, LinuxImages};
 pub use initramfs::{BuildError, Initramfs};
+pub use programs::{program, programs};
 
 /// Every Linux guest. They are there to be built only after `corpora/linux/fetch`.
 pub fn all() -> &'static [LinuxGuest] {
     catalogue::GUESTS
 }
 
-/// The Linux guest with this name.
+/// The Linux guest with this name, or the fixed twin of one, which goes by its name and `-fixed`.
 pub fn find(name: &str) -> Option<&'static LinuxGuest> {
-    all().iter().find(|guest| guest.name == name)
+    all().iter().chain(catalogue::FIXED).find(|guest| guest.name == name)
 }
