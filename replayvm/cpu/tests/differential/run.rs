@@ -224,6 +224,9 @@ fn registers(input: &Registers) -> Vec<String> {
         format!("r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}", g[12], g[13], g[14], g[15]),
         format!("rflags {}  mxcsr {:#06x}  x87 {:x?}", flags(input.rflags), input.mxcsr(), input.x87()),
     ];
+    for i in (0..8).step_by(2) {
+        lines.push(format!("st{i}  {:020x} st{}  {:020x}", input.st(i), i + 1, input.st(i + 1)));
+    }
     for i in (0..16).step_by(2) {
         lines.push(format!("xmm{i:<2} {:032x} xmm{:<2} {:032x}", input.xmm(i), i + 1, input.xmm(i + 1)));
     }
