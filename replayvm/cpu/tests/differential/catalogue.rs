@@ -3,7 +3,7 @@
 use iced_x86::{Code, CpuidFeature as F, EncodingKind, Mnemonic as M, OpCodeOperandKind as K, Register};
 
 /// CPUID features whose instructions the software CPU executes.
-const CLAIMED: [F; 25] = [
+const CLAIMED: [F; 28] = [
     F::INTEL8086,
     F::INTEL186,
     F::INTEL286,
@@ -15,6 +15,9 @@ const CLAIMED: [F; 25] = [
     F::CPUID,
     F::CX8,
     F::CLFSH,
+    F::FPU,
+    F::FPU287,
+    F::FPU387,
     F::FXSR,
     F::LZCNT,
     F::MOVBE,
@@ -31,7 +34,7 @@ const CLAIMED: [F; 25] = [
     F::RDTSCP,
 ];
 
-/// The x87 instructions that are there so far.
+/// The x87 instructions that compute nothing.
 const X87: [M; 8] = [M::Fninit, M::Fnclex, M::Fldcw, M::Fnstcw, M::Fnstsw, M::Wait, M::Emms, M::Nop];
 
 /// A group for the coverage table.
@@ -108,7 +111,7 @@ fn is_supported(code: Code) -> bool {
     }) {
         return false; // MMX: not yet.
     }
-    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt) || X87.contains(&code.mnemonic()) {
+    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt | M::Fisttp) || X87.contains(&code.mnemonic()) {
         return true;
     }
     if matches!(code.mnemonic(), M::Maskmovq | M::Loadall | M::Getsec | M::Umov) {
@@ -143,6 +146,9 @@ pub fn not_testable(code: Code) -> Option<&'static str> {
         M::Lar | M::Lsl | M::Verr | M::Verw => return Some("depends on the host's descriptor tables"),
         M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => {
             return Some("the host may forbid or emulate it (UMIP)");
+        }
+        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos => {
+            return Some("a fixed algorithm of our own");
         }
         M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss => return Some("a fixed table of our own"),
         M::Swapgs | M::Sysret | M::Sysretq | M::Sysexit | M::Sysexitq | M::Rsm => {

@@ -103,9 +103,7 @@ pub(in crate::exec::x87) fn to_decimal(control: &Control, value: Extended) -> ([
 pub(in crate::exec::x87) fn from_decimal(bytes: [u8; 10]) -> Extended {
     let digits = bytes.iter().take(9).rev();
     let magnitude = digits.fold(0u64, |all, &byte| {
-        all.wrapping_mul(100)
-            .wrapping_add(u64::from(byte >> 4) * 10)
-            .wrapping_add(u64::from(byte & 15))
+        all.wrapping_mul(100).wrapping_add(u64::from(byte >> 4) * 10).wrapping_add(u64::from(byte & 15))
     });
     from_magnitude(bytes[9] & 0x80 != 0, magnitude)
 }

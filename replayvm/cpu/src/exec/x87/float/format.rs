@@ -1,6 +1,6 @@
 //! The register format, its classes, and the memory formats (SDM vol. 1, 4.2 and 8.2).
 
-use super::round::{Control, Outcome, Target, flag, round};
+use super::round::{Control, Target, flag, round};
 use super::wide::Wide;
 
 /// What the exponent field of 0 lies above 2^0 by, and the field of infinities and NaNs.
@@ -192,22 +192,18 @@ impl Small {
     }
 }
 
-/// Loads from a small format: exact but for the denormal-operand exception, and signaling NaNs.
-fn load(small: &Small, bits: u64) -> Outcome {
-    let value = small.widen(bits);
-    match value.class() {
-        Class::Signaling => Outcome { value: value.quieted(), flags: flag::INVALID, up: false },
-        _ => Outcome::exact(value).with(if small.is_denormal(bits) { flag::DENORMAL } else { 0 }),
-    }
+/// A number in memory, exactly; a signaling NaN stays one. With `DENORMAL` if it is a denormal of its format.
+fn load(small: &Small, bits: u64) -> (Extended, u16) {
+    (small.widen(bits), if small.is_denormal(bits) { flag::DENORMAL } else { 0 })
 }
 
-/// A single-precision number for FLD.
-pub(in crate::exec::x87) fn from_single(bits: u32) -> Outcome {
+/// A single-precision number.
+pub(in crate::exec::x87) fn from_single(bits: u32) -> (Extended, u16) {
     load(&SINGLE, bits.into())
 }
 
-/// A double-precision number for FLD.
-pub(in crate::exec::x87) fn from_double(bits: u64) -> Outcome {
+/// A double-precision number.
+pub(in crate::exec::x87) fn from_double(bits: u64) -> (Extended, u16) {
     load(&DOUBLE, bits)
 }
 

@@ -81,8 +81,8 @@ fn product(control: &Control, y: Extended, log: Option<Wide>, negative_zero: boo
         (Some(log), Class::Zero) => Outcome::exact(Extended::zero(y.negative != log.negative)),
         (Some(log), _) => {
             let result = y.wide().times(log);
-            // A power of two has a logarithm of few bits.
-            let exact = log.significand << 16 == 0;
+            // The logarithm of a power of two has few bits; all others are marked.
+            let exact = log.significand & 1 == 0;
             finish(&control.full(), if exact { result } else { result.inexact() })
         }
     }

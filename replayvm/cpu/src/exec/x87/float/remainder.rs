@@ -13,7 +13,12 @@ pub(in crate::exec::x87) struct Remainder {
 }
 
 /// The remainder of `a` by `b`: with a quotient cut off, or (FPREM1) rounded to nearest even.
-pub(in crate::exec::x87) fn remainder(control: &Control, a: Extended, b: Extended, nearest: bool) -> Remainder {
+pub(in crate::exec::x87) fn remainder(
+    control: &Control,
+    a: Extended,
+    b: Extended,
+    nearest: bool,
+) -> Remainder {
     let simple = |outcome| Remainder { outcome, quotient: Some(0) };
     if let Some(outcome) = not_a_number(a, b) {
         return simple(outcome);

@@ -80,6 +80,6 @@ pub(super) const fn alternating(coefficients: &[u128], z: u128) -> u128 {
 }
 
 /// A sum that is less than one only by what has been cut off is made so.
-pub(super) fn below_one(sum: u128) -> u128 {
-    sum.min(ONE - 1)
+pub(super) const fn below_one(sum: u128) -> u128 {
+    if sum < ONE { sum } else { ONE - 1 }
 }

@@ -97,7 +97,7 @@ static EIGHTHS: [u128; 9] = {
 /// The arctangent of a number of at most 1/8.
 const fn small_arctangent(u: Wide) -> Wide {
     let sum = alternating(&ODD, u.times(u).fixed(128));
-    match Wide::normalize(false, 0, if sum < ONE { sum } else { ONE - 1 }) {
+    match Wide::normalize(false, 0, below_one(sum)) {
         Some(sum) => u.times(sum).inexact(),
         None => u,
     }
@@ -130,7 +130,7 @@ fn arctangent_of_ratio(t: Wide) -> Wide {
     Wide::normalize(false, 127 - FRACTION, angle).map_or(t, Wide::inexact)
 }
 
-/// Eighths of pi as a result.
+/// Quarters of pi as a result.
 fn part_of_pi(control: &Control, quarters: u128, negative: bool) -> Outcome {
     let quarter = Wide { exponent: -1, ..Wide::PI };
     let number = Wide::normalize(false, 127, quarters).map_or(quarter, |count| quarter.times(count));
@@ -143,9 +143,7 @@ pub(in crate::exec::x87) fn arctangent(control: &Control, y: Extended, x: Extend
         return outcome;
     }
     let outcome = match (y.class(), x.class()) {
-        (Class::Infinity, Class::Infinity) => {
-            part_of_pi(control, if x.negative { 3 } else { 1 }, y.negative)
-        }
+        (Class::Infinity, Class::Infinity) => part_of_pi(control, if x.negative { 3 } else { 1 }, y.negative),
         (Class::Infinity, _) => part_of_pi(control, 2, y.negative),
         (Class::Zero, _) | (_, Class::Infinity) if x.negative => part_of_pi(control, 4, y.negative),
         (Class::Zero, _) | (_, Class::Infinity) => Outcome::exact(Extended::zero(y.negative)),
