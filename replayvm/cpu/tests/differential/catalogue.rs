@@ -111,7 +111,9 @@ fn is_supported(code: Code) -> bool {
     }) {
         return false; // MMX: not yet.
     }
-    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt | M::Fisttp) || X87.contains(&code.mnemonic()) {
+    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt | M::Fisttp)
+        || X87.contains(&code.mnemonic())
+    {
         return true;
     }
     if matches!(code.mnemonic(), M::Maskmovq | M::Loadall | M::Getsec | M::Umov) {

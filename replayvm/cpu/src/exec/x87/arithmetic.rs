@@ -4,8 +4,8 @@ use iced_x86::{Mnemonic as M, OpKind};
 
 use super::control::number;
 use super::float::{
-    Control, Extended, Outcome, add, divide, extract, flag, multiply, remainder, round_to_integral, scale,
-    square_root, subtract,
+    Control, Extended, Outcome, Quotient, add, divide, extract, flag, multiply, remainder, round_to_integral,
+    scale, square_root, subtract,
 };
 use super::stack::{C0, C1, C2, C3};
 use crate::bus::Bus;
@@ -41,8 +41,9 @@ impl<B: Bus> Exec<'_, B> {
             (Some(a), Some(b)) => {
                 let mut outcome =
                     if reversed { operation(&control, b, a) } else { operation(&control, a, b) };
-                // A denormal beside a NaN, or in an invalid operation, is not noticed.
-                if !a.is_nan() && !b.is_nan() && outcome.flags & flag::INVALID == 0 {
+                // A denormal beside a NaN, or in an invalid operation, or divided by zero, is not noticed.
+                let noticed = outcome.flags & (flag::INVALID | flag::ZERO_DIVIDE) == 0;
+                if noticed && !a.is_nan() && !b.is_nan() {
                     outcome = outcome.with(found);
                 }
                 state.finish(to, outcome)
@@ -60,10 +61,15 @@ impl<B: Bus> Exec<'_, B> {
         let state = &mut self.cpu.state;
         let control = state.arithmetic_control();
         let Some(a) = state.st(0) else {
-            if mnemonic == M::Fxtract {
-                state.underflow_of_two();
-            } else {
-                state.underflow(0);
+            match mnemonic {
+                M::Fxtract => state.underflow_of_two(),
+                M::Fprem | M::Fprem1 => {
+                    state.underflow(0);
+                    state.set_conditions(C2, 0);
+                }
+                _ => {
+                    state.underflow(0);
+                }
             }
             return;
         };
@@ -80,14 +86,17 @@ impl<B: Bus> Exec<'_, B> {
             _ => {
                 let Some(b) = state.st(1) else {
                     state.underflow(0);
+                    if mnemonic != M::Fscale {
+                        state.set_conditions(C2, 0);
+                    }
                     return;
                 };
                 if mnemonic == M::Fscale {
                     scale(&control, a, b)
                 } else {
                     let found = remainder(&control, a, b, mnemonic == M::Fprem1);
-                    state.finish(0, found.outcome);
-                    state.set_quotient(found.quotient);
+                    let done = state.finish(0, found.outcome);
+                    state.set_quotient(if done { found.quotient } else { Quotient::None });
                     return;
                 }
             }
@@ -98,16 +107,16 @@ impl<B: Bus> Exec<'_, B> {
 
 impl CpuState {
     /// The condition codes of FPREM and FPREM1: the quotient's bits 2, 1 and 0 in C0, C3 and C1, or C2 if there is more to
-    /// do.
-    fn set_quotient(&mut self, quotient: Option<u8>) {
-        let codes = match quotient {
-            None => C2,
-            Some(low) => {
+    /// do. Where there is no quotient C0 and C3 stay as they are.
+    fn set_quotient(&mut self, quotient: Quotient) {
+        match quotient {
+            Quotient::None => self.set_conditions(C1 | C2, 0),
+            Quotient::Partial => self.set_conditions(C0 | C1 | C2 | C3, C2),
+            Quotient::Low(low) => {
                 let bit = |number: u8, code: u16| if low >> number & 1 != 0 { code } else { 0 };
-                bit(2, C0) | bit(1, C3) | bit(0, C1)
+                self.set_conditions(C0 | C1 | C2 | C3, bit(2, C0) | bit(1, C3) | bit(0, C1));
             }
-        };
-        self.set_conditions(C0 | C1 | C2 | C3, codes);
+        }
     }
 
     /// ST(0) becomes the outcome, and another value is pushed on it.

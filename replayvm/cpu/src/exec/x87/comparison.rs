@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use iced_x86::{Mnemonic as M, OpKind};
 
 use super::control::number;
-use super::float::{Class, Extended, Outcome, compare};
+use super::float::{Class, Extended, compare};
 use super::memory::Loaded;
 use super::stack::{C0, C1, C2, C3, StackFault};
 use crate::bus::Bus;
@@ -58,18 +58,24 @@ impl<B: Bus> Exec<'_, B> {
                 if order.is_some() {
                     raised |= b.flags;
                 }
-                (order, state.report(raised, false))
+                let c1 = state.fsw & C1;
+                let done = state.report(raised, false);
+                if in_flags {
+                    // Not touched by these.
+                    state.set_conditions(C1, c1);
+                }
+                (order, done)
             }
             _ => (None, state.stack_fault(StackFault::Underflow)),
         };
-        if !done {
-            return Ok(());
-        }
+        // The codes are set even if the exception is unmasked; nothing is popped then.
         if !in_flags {
             state.set_conditions(C0 | C2 | C3, codes(order));
         }
-        for _ in 0..pops {
-            state.pop();
+        if done {
+            for _ in 0..pops {
+                state.pop();
+            }
         }
         if in_flags {
             self.set_flags(ARITHMETIC, flags(order));
@@ -110,9 +116,8 @@ impl<B: Bus> Exec<'_, B> {
         };
         let state = &mut self.cpu.state;
         match (state.st(0), state.st(number(self.insn.op1_register()))) {
-            (Some(a), Some(b)) => {
-                state.finish(0, Outcome::exact(if moves { b } else { a }));
-            }
+            (Some(_), Some(b)) if moves => state.set_st(0, b),
+            (Some(_), Some(_)) => {}
             _ => {
                 state.underflow(0);
             }

@@ -39,18 +39,18 @@ impl<B: Bus> Exec<'_, B> {
                 self.cpu.state.fsw &= !TOP;
                 self.cpu.state.ftw = 0;
             }
-            M::Ffree => self.cpu.state.free(first),
-            M::Ffreep => {
-                self.cpu.state.free(first);
-                self.cpu.state.pop();
-            }
-            M::Fincstp => {
-                self.cpu.state.rotate(1);
-                self.cpu.state.set_conditions(C1, 0);
-            }
             _ => {
-                self.cpu.state.rotate(7);
-                self.cpu.state.set_conditions(C1, 0);
+                let state = &mut self.cpu.state;
+                match mnemonic {
+                    M::Ffree => state.free(first),
+                    M::Ffreep => {
+                        state.free(first);
+                        state.pop();
+                    }
+                    M::Fincstp => state.rotate(1),
+                    _ => state.rotate(7),
+                }
+                state.set_conditions(C1, 0);
             }
         }
         Ok(())

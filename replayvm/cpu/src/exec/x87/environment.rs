@@ -116,11 +116,20 @@ impl<B: Bus> Exec<'_, B> {
 
     /// Loads an operand of a size that is not a power of two. `alignment` is what #AC asks of it.
     pub(super) fn load_odd<const N: usize>(&mut self, alignment: u64) -> Result<[u8; N], Fault> {
-        let linear = self.odd_address(N as u64, alignment, Intent::Read)?;
+        self.load_odd_for(alignment, Intent::Read)
+    }
+
+    /// Loads such an operand with a stated intent.
+    pub(super) fn load_odd_for<const N: usize>(
+        &mut self,
+        alignment: u64,
+        intent: Intent,
+    ) -> Result<[u8; N], Fault> {
+        let linear = self.odd_address(N as u64, alignment, intent)?;
         let privilege = self.cpu.state.privilege();
-        let bytes = self.load_linear(linear, Intent::Read.purpose(), privilege, Access::Data)?;
+        let bytes = self.load_linear(linear, intent.purpose(), privilege, Access::Data)?;
         if self.cpu.state.dr7 & 0xff != 0 {
-            self.cpu.state.watch(linear, N as u64, false);
+            self.cpu.state.watch(linear, N as u64, intent != Intent::Read);
         }
         Ok(bytes)
     }

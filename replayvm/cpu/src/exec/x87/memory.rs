@@ -8,6 +8,7 @@ use super::float::{
     from_integer, from_single, to_decimal, to_double, to_integer, to_single,
 };
 use super::stack::{C1, StackFault};
+use crate::access::Intent;
 use crate::bus::Bus;
 use crate::exec::Exec;
 use crate::fault::Fault;
@@ -112,6 +113,11 @@ impl<B: Bus> Exec<'_, B> {
             let state = &mut self.cpu.state;
             let done = match state.st(0) {
                 Some(value) => state.finish(to, Outcome::exact(value)),
+                // This one never faults: there is nothing to copy.
+                None if mnemonic == M::Fstpnce => {
+                    state.set_conditions(C1, 0);
+                    true
+                }
                 None => state.underflow(to),
             };
             if done && pops {
@@ -132,13 +138,20 @@ impl<B: Bus> Exec<'_, B> {
         up &= mnemonic != M::Fisttp;
         // Of an unmasked exception only that of inexactness lets the store happen.
         let refused = flags & control.trapped & !flag::PRECISION != 0;
-        if !refused {
+        if refused {
+            self.probe_operand(operand)?;
+        } else {
             self.store_operand(operand)?;
         }
         let state = &mut self.cpu.state;
-        state.report(flags, up);
-        if !refused && pops {
-            state.pop();
+        if refused {
+            // Nothing has been rounded.
+            state.report(flags & !flag::PRECISION, false);
+        } else {
+            state.report(flags, up);
+            if pops {
+                state.pop();
+            }
         }
         Ok(())
     }
@@ -191,6 +204,17 @@ impl<B: Bus> Exec<'_, B> {
             Operand::Dword(value) => self.store(segment, offset, value.to_le_bytes()),
             Operand::Qword(value) => self.store(segment, offset, value.to_le_bytes()),
             Operand::Ten(bytes) => self.store_odd(bytes, ALIGNMENT_OF_TEN),
+        }
+    }
+
+    /// What a store would fault with, without the store.
+    fn probe_operand(&mut self, operand: Operand) -> Result<(), Fault> {
+        let (segment, offset) = self.memory_operand();
+        match operand {
+            Operand::Word(_) => self.load_for::<2>(segment, offset, Intent::Modify).map(drop),
+            Operand::Dword(_) => self.load_for::<4>(segment, offset, Intent::Modify).map(drop),
+            Operand::Qword(_) => self.load_for::<8>(segment, offset, Intent::Modify).map(drop),
+            Operand::Ten(_) => self.load_odd_for::<10>(ALIGNMENT_OF_TEN, Intent::Modify).map(drop),
         }
     }
 }

@@ -77,7 +77,8 @@ impl CpuState {
                 self.rotate(7);
                 self.set_st(0, Extended::INDEFINITE);
             }
-        } else if self.report(outcome.flags, outcome.up) {
+        } else if self.report(outcome.flags, outcome.up) || outcome.flags & flag::INVALID == 0 {
+            // A denormal is loaded even if that is not masked.
             self.rotate(7);
             self.set_st(0, outcome.value);
         }

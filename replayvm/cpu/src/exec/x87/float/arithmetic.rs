@@ -116,7 +116,10 @@ pub(in crate::exec::x87) fn divide(control: &Control, a: Extended, b: Extended) 
         (Class::Infinity, Class::Infinity) | (Class::Zero, Class::Zero) => return Outcome::INVALID,
         (Class::Infinity, _) => Outcome::exact(Extended::infinity(negative)),
         (_, Class::Infinity) | (Class::Zero, _) => Outcome::exact(Extended::zero(negative)),
-        (_, Class::Zero) => Outcome::exact(Extended::infinity(negative)).with(flag::ZERO_DIVIDE),
+        // Here a denormal is not noticed.
+        (_, Class::Zero) => {
+            return Outcome::exact(Extended::infinity(negative)).with(flag::ZERO_DIVIDE);
+        }
         _ => finish(control, quotient(a, b)),
     };
     outcome.with(denormal(a, b))

@@ -24,7 +24,7 @@ pub(super) use arithmetic::{add, compare, divide, multiply, square_root, subtrac
 pub(super) use convert::{from_decimal, from_integer, round_to_integral, to_decimal, to_integer};
 pub(super) use format::{Class, Extended, from_double, from_single, to_double, to_single};
 pub(super) use logarithm::{exponential, logarithm, logarithm_of_next};
-pub(super) use remainder::{extract, remainder, scale};
+pub(super) use remainder::{Quotient, extract, remainder, scale};
 pub(super) use round::{Control, Outcome, Rounding, constant, flag};
 pub(super) use trigonometry::{arctangent, circular, tangent};
 pub(super) use wide::Wide;

@@ -8,8 +8,17 @@ use super::wide::Wide;
 /// What FPREM or FPREM1 has found.
 pub(in crate::exec::x87) struct Remainder {
     pub outcome: Outcome,
-    /// The low three bits of the quotient; `None` if the exponents are still too far apart.
-    pub quotient: Option<u8>,
+    pub quotient: Quotient,
+}
+
+/// What there is to say about the quotient.
+pub(in crate::exec::x87) enum Quotient {
+    /// Nothing: an operand is a NaN, or the operation invalid.
+    None,
+    /// The exponents are still too far apart.
+    Partial,
+    /// Its low three bits.
+    Low(u8),
 }
 
 /// The remainder of `a` by `b`: with a quotient cut off, or (FPREM1) rounded to nearest even.
@@ -19,13 +28,14 @@ pub(in crate::exec::x87) fn remainder(
     b: Extended,
     nearest: bool,
 ) -> Remainder {
-    let simple = |outcome| Remainder { outcome, quotient: Some(0) };
+    let simple = |outcome| Remainder { outcome, quotient: Quotient::Low(0) };
+    let nothing = |outcome| Remainder { outcome, quotient: Quotient::None };
     if let Some(outcome) = not_a_number(a, b) {
-        return simple(outcome);
+        return nothing(outcome);
     }
     let denormal = denormal(a, b);
     match (a.class(), b.class()) {
-        (Class::Infinity, _) | (_, Class::Zero) => return simple(Outcome::INVALID),
+        (Class::Infinity, _) | (_, Class::Zero) => return nothing(Outcome::INVALID),
         (Class::Zero, _) => return simple(Outcome::exact(a).with(denormal)),
         (_, Class::Infinity) => return simple(exactly(control, a).with(denormal)),
         _ => {}
@@ -35,23 +45,25 @@ pub(in crate::exec::x87) fn remainder(
     let distance = a_exponent - b_exponent;
     let (negative, exponent, rest, quotient) = match distance {
         // In units of the dividend's last place: the quotient is 1 if it is more than a half.
-        -1 if nearest && dividend > divisor => (!a.negative, a_exponent, 2 * divisor - dividend, Some(1)),
-        ..0 => (a.negative, a_exponent, dividend, Some(0)),
+        -1 if nearest && dividend > divisor => {
+            (!a.negative, a_exponent, 2 * divisor - dividend, Quotient::Low(1))
+        }
+        ..0 => (a.negative, a_exponent, dividend, Quotient::Low(0)),
         0..64 => {
             let whole = dividend << distance;
             let (quotient, rest) = (whole / divisor, whole % divisor);
             let low = quotient as u8 & 7;
             let above = 2 * rest > divisor || 2 * rest == divisor && quotient & 1 != 0;
             if nearest && above {
-                (!a.negative, b_exponent, divisor - rest, Some((low + 1) & 7))
+                (!a.negative, b_exponent, divisor - rest, Quotient::Low((low + 1) & 7))
             } else {
-                (a.negative, b_exponent, rest, Some(low))
+                (a.negative, b_exponent, rest, Quotient::Low(low))
             }
         }
         // As many bits of the quotient at once as leave the distance a multiple of 32.
         _ => {
             let step = distance & 31 | 32;
-            (a.negative, b_exponent + distance - step, (dividend << step) % divisor, None)
+            (a.negative, b_exponent + distance - step, (dividend << step) % divisor, Quotient::Partial)
         }
     };
     // `rest` counts units of 2^(exponent - 63).
