@@ -3,7 +3,7 @@
 use iced_x86::{Code, CpuidFeature as F, EncodingKind, Mnemonic as M, OpCodeOperandKind as K, Register};
 
 /// CPUID features whose instructions the software CPU executes.
-const CLAIMED: [F; 25] = [
+const CLAIMED: [F; 28] = [
     F::INTEL8086,
     F::INTEL186,
     F::INTEL286,
@@ -15,6 +15,9 @@ const CLAIMED: [F; 25] = [
     F::CPUID,
     F::CX8,
     F::CLFSH,
+    F::FPU,
+    F::FPU287,
+    F::FPU387,
     F::FXSR,
     F::LZCNT,
     F::MOVBE,
@@ -31,7 +34,7 @@ const CLAIMED: [F; 25] = [
     F::RDTSCP,
 ];
 
-/// The x87 instructions that are there so far.
+/// The x87 instructions that compute nothing.
 const X87: [M; 8] = [M::Fninit, M::Fnclex, M::Fldcw, M::Fnstcw, M::Fnstsw, M::Wait, M::Emms, M::Nop];
 
 /// A group for the coverage table.
@@ -40,12 +43,14 @@ pub fn family(code: Code) -> &'static str {
     let info = code.op_code();
     if info.is_privileged() || info.may_require_cpl0() || info.is_input_output() {
         "privileged (#GP)"
+    } else if uses_mmx(code) {
+        "mmx"
     } else if features.contains(&F::SSE) {
         "sse"
     } else if features.contains(&F::SSE2) {
         "sse2"
-    } else if features.iter().any(|f| matches!(f, F::FPU | F::FPU287 | F::FPU387 | F::FXSR | F::MMX)) {
-        "x87 control"
+    } else if features.iter().any(|f| matches!(f, F::FPU | F::FPU287 | F::FPU387 | F::FXSR)) {
+        if X87.contains(&code.mnemonic()) || features.contains(&F::FXSR) { "x87 control" } else { "x87" }
     } else if info.op_kinds().iter().any(|k| matches!(k, K::seg_rSI | K::es_rDI)) {
         "string"
     } else if matches!(
@@ -65,6 +70,20 @@ pub fn family(code: Code) -> &'static str {
     } else {
         "integer, moves"
     }
+}
+
+/// Whether the x87's state is part of what a code sees or changes: x87, MMX, and what saves them.
+pub fn uses_fpu(code: Code) -> bool {
+    let features = code.cpuid_features();
+    uses_mmx(code)
+        || features.iter().any(|f| matches!(f, F::FPU | F::FPU287 | F::FPU387 | F::FXSR))
+        || matches!(code.mnemonic(), M::Fisttp)
+}
+
+/// Whether a code names an MMX register, or leaves MMX mode.
+pub fn uses_mmx(code: Code) -> bool {
+    let mmx = |kind: &K| matches!(kind, K::mm_reg | K::mm_rm | K::mm_or_mem);
+    code.mnemonic() == M::Emms || code.op_code().op_kinds().iter().any(mmx)
 }
 
 fn writes_flags(code: Code) -> bool {
@@ -92,7 +111,9 @@ fn is_supported(code: Code) -> bool {
     }) {
         return false; // MMX: not yet.
     }
-    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt) || X87.contains(&code.mnemonic()) {
+    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt | M::Fisttp)
+        || X87.contains(&code.mnemonic())
+    {
         return true;
     }
     if matches!(code.mnemonic(), M::Maskmovq | M::Loadall | M::Getsec | M::Umov) {
@@ -127,6 +148,9 @@ pub fn not_testable(code: Code) -> Option<&'static str> {
         M::Lar | M::Lsl | M::Verr | M::Verw => return Some("depends on the host's descriptor tables"),
         M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => {
             return Some("the host may forbid or emulate it (UMIP)");
+        }
+        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos => {
+            return Some("a fixed algorithm of our own");
         }
         M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss => return Some("a fixed table of our own"),
         M::Swapgs | M::Sysret | M::Sysretq | M::Sysexit | M::Sysexitq | M::Rsm => {
@@ -163,6 +187,7 @@ pub fn register(kind: K, number: u32, legacy_byte: bool) -> Option<Register> {
         K::r32_reg | K::r32_reg_mem | K::r32_rm | K::r32_opcode | K::r32_or_mem => Register::EAX,
         K::r64_reg | K::r64_reg_mem | K::r64_rm | K::r64_opcode | K::r64_or_mem => Register::RAX,
         K::xmm_reg | K::xmm_rm | K::xmm_or_mem => Register::XMM0,
+        K::mm_reg | K::mm_rm | K::mm_or_mem => return Some(Register::MM0 + number % 8),
         K::seg_reg => return Some(Register::ES + number % 6),
         K::cr_reg => {
             return Some([Register::CR0, Register::CR2, Register::CR3, Register::CR4][number as usize % 4]);

@@ -76,8 +76,11 @@ impl Generator {
             return None;
         }
         insn = decoded;
-        if catalogue::family(code) == "x87 control" {
+        if catalogue::uses_fpu(code) {
             maker.x87();
+            if catalogue::uses_mmx(code) && !maker.dice.one_in(4) {
+                maker.mmx();
+            }
         }
         maker.implicit(&insn);
         maker.contents(&insn);
