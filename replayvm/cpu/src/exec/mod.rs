@@ -15,6 +15,8 @@ mod bits;
 mod control;
 /// Control and debug registers.
 pub(crate) mod control_registers;
+/// CRC32.
+mod crc;
 /// Data movement.
 mod data;
 /// Descriptors in memory: reading, checking, marking.
@@ -29,6 +31,8 @@ mod interrupt;
 mod io;
 /// Loading data and stack segments.
 mod load_segment;
+/// MMX.
+mod mmx;
 /// Model-specific registers.
 mod msr;
 /// Multiplication and division.
@@ -37,7 +41,7 @@ mod multiply;
 pub(crate) mod operand;
 /// Shifts and rotations.
 mod shift;
-/// SSE and SSE2.
+/// SSE to SSE4.2.
 mod sse;
 /// The stack.
 mod stack;
@@ -194,6 +198,7 @@ impl<B: Bus> Exec<'_, B> {
             M::Tzcnt => self.tzcnt(),
             M::Lzcnt => self.lzcnt(),
             M::Popcnt => self.popcnt(),
+            M::Crc32 => self.crc32(),
             M::Movsb | M::Movsw | M::Movsq => self.movs(),
             M::Movsd if self.insn.is_string_instruction() => self.movs(),
             M::Cmpsb | M::Cmpsw | M::Cmpsq => self.cmps(),
@@ -370,6 +375,7 @@ impl<B: Bus> Exec<'_, B> {
             | M::Wait
             | M::Emms => self.x87(),
 
+            // SSE and MMX.
             _ => self.sse(),
         }
     }
