@@ -10,7 +10,7 @@ use recorder::{
     RecordingWriter, WriteError,
 };
 
-use super::{Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
+use super::{ConsoleSink, Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
 use crate::checkpoint::RamTracker;
 use crate::engine::{self, Breakpoints, EngineError};
 use crate::machine::{GuestImages, Machine, MachineError, RamError};
@@ -68,13 +68,6 @@ pub struct RecordSession {
     changed_pages: usize,
     /// Where the last checkpoint is.
     checkpointed: Option<Position>,
-    console_sink: Option<Box<dyn ConsoleSink>>,
-}
-
-/// Takes the guest's console output while it comes.
-pub trait ConsoleSink: Send + std::fmt::Debug {
-    /// More output.
-    fn output(&mut self, bytes: &[u8]);
 }
 
 impl RecordSession {
@@ -98,6 +91,7 @@ impl RecordSession {
 
         let mut inputs = Live::new(settings.seed, settings.perturbation, host);
         inputs.stop_when(Arc::clone(&stop));
+        inputs.wait_in_real_time(settings.realtime);
         machine.platform.devices.set_clock(inputs.power_on_clock(settings.seed));
         machine.platform.entropy = inputs.entropy(settings.seed);
         machine.platform.log_exits = true;
@@ -127,7 +121,6 @@ impl RecordSession {
             },
             changed_pages: 0,
             checkpointed: None,
-            console_sink: None,
         };
         session.checkpoint()?;
         Ok(session)
@@ -135,7 +128,7 @@ impl RecordSession {
 
     /// Hands console output on while it comes.
     pub fn set_console(&mut self, sink: Box<dyn ConsoleSink>) {
-        self.console_sink = Some(sink);
+        self.inputs.show_on(sink);
     }
 
     /// Runs the guest to its end and closes the file.
@@ -200,9 +193,7 @@ impl RecordSession {
             self.writer.event(at, event)?;
         }
         if !platform.console.is_empty() {
-            if let Some(sink) = &mut self.console_sink {
-                sink.output(&platform.console);
-            }
+            self.inputs.taken(&platform.console);
             keep_console(&mut self.outcome.console, &mut platform.console);
         }
         Ok(())

@@ -26,6 +26,8 @@ pub struct Settings {
     pub pass_code: u32,
     /// Engine by name.
     pub engine: String,
+    /// Whether an idle guest waits in the host's time.
+    pub realtime: bool,
 }
 
 impl Default for Settings {
@@ -40,6 +42,7 @@ impl Default for Settings {
             limit_ticks: 1_000_000_000,
             pass_code: 0x10,
             engine: "soft".to_owned(),
+            realtime: false,
         }
     }
 }
