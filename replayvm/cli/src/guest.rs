@@ -11,6 +11,9 @@ use crate::failure::Failure;
 /// No image that boots in at most 3 GiB is larger.
 const IMAGE_LIMIT: u64 = 1 << 30;
 
+/// Ticks after which a run is ended unless the options say otherwise.
+const DEFAULT_LIMIT_TICKS: u64 = 100_000_000;
+
 /// A guest, ready to be booted.
 #[derive(Debug)]
 pub struct Guest {
@@ -71,7 +74,7 @@ pub fn settings(options: &GuestOptions, seed: u64) -> Settings {
             hold_ticks: options.interrupt_hold,
         },
         checkpoint_ticks: options.checkpoint_every,
-        limit_ticks: options.limit,
+        limit_ticks: options.limit.unwrap_or(DEFAULT_LIMIT_TICKS),
         pass_code: options.pass,
         engine: options.engine.clone(),
         ..Settings::default()
