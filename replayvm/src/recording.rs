@@ -206,7 +206,10 @@ impl OpenRecording {
                     command_line: image.command_line.clone(),
                     bytes,
                 }),
-                _ => images.kernel = bytes,
+                ImageRole::Kernel => images.kernel = bytes,
+                ImageRole::Initrd => images.initrd = Some(bytes),
+                // Disks and symbols are not what a guest is booted from.
+                _ => {}
             }
         }
         Ok(images)

@@ -286,6 +286,7 @@ fn image_list(guest_name: &str, images: &GuestImages) -> Vec<(Image, Vec<u8>)> {
         )
     };
     let mut list = vec![image(ImageRole::Kernel, guest_name, "", &images.kernel)];
+    list.extend(images.initrd.iter().map(|bytes| image(ImageRole::Initrd, "initrd", "", bytes)));
     list.extend(images.modules.iter().map(|m| image(ImageRole::Module, &m.name, &m.command_line, &m.bytes)));
     list
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::Record;
 use crate::failure::{FINE, FOUND, Failure};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, Purpose};
 use crate::output::{self, grouped, this_command};
 use crate::terminal::{self, RawTerminal};
 
@@ -74,13 +74,10 @@ pub fn default_output(guest: &str, seed: u64) -> PathBuf {
     PathBuf::from(format!("{guest}-{seed}.rvm"))
 }
 
-/// Ticks that an interactive recording may go on for: a person ends it.
-const NO_LIMIT: u64 = 1 << 61;
-
 /// `replayvm record`
 pub fn run(arguments: &Record) -> Result<u8, Failure> {
     let guest = guest::find(&arguments.guest)?;
-    let mut settings = guest::settings(&arguments.guest, arguments.seed);
+    let mut settings = guest::settings(&arguments.guest, &guest, Purpose::Record, arguments.seed);
     settings.realtime = arguments.realtime;
     let path = arguments.output.clone().unwrap_or_else(|| default_output(&guest.name, arguments.seed));
     let interactive = interactive(arguments, &guest)?;
@@ -91,7 +88,8 @@ pub fn run(arguments: &Record) -> Result<u8, Failure> {
         (false, false) => None,
     };
     if interactive && arguments.guest.limit.is_none() {
-        settings.limit_ticks = NO_LIMIT;
+        // A person ends it.
+        settings.limit_ticks = u64::MAX;
     }
     let mut session = RecordSession::start(&path, &guest.name, &guest.images, &settings, host, stop)?;
     let raw = if interactive {
