@@ -32,6 +32,8 @@ pub enum Command {
     Info(Info),
     /// The exits of a recording, counted by reason or listed
     Exits(Exits),
+    /// What the guest has printed, with the positions at which it did
+    Console(Console),
     /// The guests that come with the command, each with a real bug
     Corpora(Corpora),
     /// What this host can do, and why
@@ -65,7 +67,8 @@ pub struct GuestOptions {
     #[arg(long, default_value = "0x10", value_parser = parse_code)]
     pub pass: u32,
     /// End a run after this many ticks (conditional branches); to a hunt, a guest that runs so long has failed [default:
-    /// 100000000; for Linux and firmware a hunt's is 2000000000, and `record` has none]
+    /// 100000000; for Linux and firmware a hunt's is 2000000000, and `record` has none, nor has an interactive
+    /// recording of any guest]
     #[arg(long, value_name = "TICKS")]
     pub limit: Option<u64>,
     /// Longest delay of a timer past its deadline, in nanoseconds of virtual time
@@ -121,6 +124,13 @@ pub struct Record {
     /// Hand standard input to the guest's serial port
     #[arg(long)]
     pub stdin: bool,
+    /// Make this terminal the guest's console, raw: Ctrl-A X leaves, Ctrl-A H helps [default: for a Linux kernel that is
+    /// recorded on a terminal, without --stdin and --json]
+    #[arg(short, long, conflicts_with_all = ["stdin", "json"])]
+    pub interactive: bool,
+    /// Let an idle guest wait as long as it says, instead of being at its next timer at once; replay never waits
+    #[arg(long)]
+    pub realtime: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -205,6 +215,52 @@ pub struct Exits {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `replayvm console`
+#[derive(Debug, Args)]
+pub struct Console {
+    /// The recording
+    pub file: PathBuf,
+    /// The console as it was at this position: what had been printed before it
+    #[arg(long, value_name = "POS", conflicts_with_all = ["to", "line", "to_line"])]
+    pub at: Option<Position>,
+    /// Only what was printed at or after this position
+    #[arg(long, value_name = "POS", conflicts_with_all = ["line", "to_line"])]
+    pub from: Option<Position>,
+    /// Only what was printed before this position
+    #[arg(long, value_name = "POS", conflicts_with_all = ["line", "to_line"])]
+    pub to: Option<Position>,
+    /// Number the lines, each with the position at which its first byte was printed
+    #[arg(long)]
+    pub positions: bool,
+    /// Only this line (the first is 1)
+    #[arg(long, value_name = "N", conflicts_with = "to_line", value_parser = clap::value_parser!(u64).range(1..))]
+    pub line: Option<u64>,
+    /// Only the position of this line, for `replay --to`, `gdb --at` and others
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub to_line: Option<u64>,
+    /// Which port: the serial port, the debug ports (0x402 and 0xe9), or all
+    #[arg(long, value_enum, default_value = "all")]
+    pub source: ConsoleSource,
+    /// Bytes as the guest sent them; otherwise control characters and escape sequences are dropped, but line feeds, tabs
+    /// and, on a terminal, colours
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// Print JSON: a row a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Through what the guest prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConsoleSource {
+    /// All ports, in the order in which it printed.
+    All,
+    /// COM1.
+    Serial,
+    /// The debug ports.
+    Debug,
 }
 
 /// `replayvm corpora`

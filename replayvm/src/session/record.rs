@@ -11,7 +11,7 @@ use recorder::{
 };
 
 use super::fork::{Mark, ON_THE_WAY, common_inputs};
-use super::{Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
+use super::{ConsoleSink, Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
 use crate::checkpoint::{RamTracker, StoreError};
 use crate::engine::{self, Breakpoints, EngineError};
 use crate::machine::{ExitFilter, GuestImages, Machine, MachineError, RamError, RestoreError};
@@ -75,15 +75,8 @@ pub struct RecordSession {
     changed_pages: usize,
     /// Where the last checkpoint is.
     checkpointed: Option<Position>,
-    console_sink: Option<Box<dyn ConsoleSink>>,
     /// What the guest has to print before the seed decides anything.
     mark: Option<Mark>,
-}
-
-/// Takes the guest's console output while it comes.
-pub trait ConsoleSink: Send + std::fmt::Debug {
-    /// More output.
-    fn output(&mut self, bytes: &[u8]);
 }
 
 impl RecordSession {
@@ -109,6 +102,7 @@ impl RecordSession {
         let first = if mark.is_some() { common_inputs(settings) } else { settings.clone() };
         let mut inputs = Live::new(first.seed, first.perturbation, host);
         inputs.stop_when(Arc::clone(&stop));
+        inputs.wait_in_real_time(settings.realtime);
         machine.platform.devices.set_clock(inputs.power_on_clock(first.seed));
         machine.platform.entropy = inputs.entropy(first.seed);
         if mark.is_some() {
@@ -141,7 +135,6 @@ impl RecordSession {
             },
             changed_pages: 0,
             checkpointed: None,
-            console_sink: None,
             mark,
         };
         session.look_for_mark();
@@ -151,7 +144,7 @@ impl RecordSession {
 
     /// Hands console output on while it comes.
     pub fn set_console(&mut self, sink: Box<dyn ConsoleSink>) {
-        self.console_sink = Some(sink);
+        self.inputs.show_on(sink);
     }
 
     /// Runs the guest to its end and closes the file.
@@ -216,9 +209,7 @@ impl RecordSession {
             self.writer.event(at, event)?;
         }
         if !platform.console.is_empty() {
-            if let Some(sink) = &mut self.console_sink {
-                sink.output(&platform.console);
-            }
+            self.inputs.taken(&platform.console);
             keep_console(&mut self.outcome.console, &mut platform.console);
         }
         Ok(())

@@ -28,6 +28,8 @@ pub struct Settings {
     pub vary_after: Option<String>,
     /// Engine by name.
     pub engine: String,
+    /// Whether an idle guest waits in the host's time.
+    pub realtime: bool,
 }
 
 impl Default for Settings {
@@ -43,6 +45,7 @@ impl Default for Settings {
             pass_code: 0x10,
             vary_after: None,
             engine: "soft".to_owned(),
+            realtime: false,
         }
     }
 }

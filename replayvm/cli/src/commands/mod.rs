@@ -2,6 +2,8 @@
 
 /// Figures of this host.
 pub mod bench;
+/// What the guest has printed.
+pub mod console;
 /// The guests that come with the command.
 pub mod corpora;
 /// What this host can do.
