@@ -3,7 +3,7 @@
 use recorder::{BootKind, MachineDescription, RULES_VERSION};
 
 use super::Perturbation;
-use crate::machine::{DEFAULT_MEMORY_BYTES, DEFAULT_NS_PER_TICK};
+use crate::machine::{DEFAULT_MEMORY_BYTES, DEFAULT_NS_PER_TICK, DiskImage};
 
 /// What a recording session can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub struct Settings {
     pub pass_code: u32,
     /// Engine by name.
     pub engine: String,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskImage>,
+    /// Whether there is an entropy device; `None`: for guests that are known to find it, which are Linux kernels.
+    pub entropy_device: Option<bool>,
 }
 
 impl Default for Settings {
@@ -40,6 +44,8 @@ impl Default for Settings {
             limit_ticks: 1_000_000_000,
             pass_code: 0x10,
             engine: "soft".to_owned(),
+            disks: Vec::new(),
+            entropy_device: None,
         }
     }
 }
@@ -60,8 +66,10 @@ impl Settings {
             seed: self.seed,
             engine: self.engine.clone(),
             pass_code: self.pass_code,
-            disks: Vec::new(),
-            entropy_device: false,
+            disks: self.disks.iter().map(|image| image.disk().clone()).collect(),
+            entropy_device: self
+                .entropy_device
+                .unwrap_or(matches!(boot, BootKind::LinuxBzImage | BootKind::LinuxElf)),
             cpu_features: Vec::new(),
         }
     }
