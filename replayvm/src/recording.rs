@@ -245,6 +245,7 @@ impl OpenRecording {
                     bytes,
                 }),
                 ImageRole::Kernel => images.kernel = bytes,
+                ImageRole::Initrd => images.initrd = Some(bytes),
                 // Disks and symbols are not what a guest is booted from.
                 _ => {}
             }

@@ -43,26 +43,31 @@ pub enum Command {
 /// How a guest is run.
 #[derive(Debug, Args)]
 pub struct GuestOptions {
-    /// ELF file, multiboot kernel or boot sector, or the name of a corpora guest (see `replayvm corpora`)
+    /// Linux kernel (bzImage or vmlinux), ELF file, multiboot kernel or boot sector, or the name of a corpora guest (see
+    /// `replayvm corpora`)
     pub guest: String,
     /// Engine: auto, soft, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
-    /// Guest memory: bytes, or with K, M or G
-    #[arg(long, default_value = "64M", value_parser = parse_size)]
-    pub memory: u64,
+    /// Guest memory: bytes, or with K, M or G [default: 64M; for Linux 256M]
+    #[arg(long, value_parser = parse_size)]
+    pub memory: Option<u64>,
     /// Command line handed to the guest
     #[arg(long, default_value = "", value_name = "CMDLINE")]
     pub append: String,
+    /// Initial RAM disk of a Linux kernel
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
     /// File handed to a multiboot guest as a module; may be repeated; words after the file name are its command line
     #[arg(long = "module", value_name = "FILE")]
     pub modules: Vec<String>,
     /// Value at isa-debug-exit (port 0xf4) that means that the guest's own check passed
     #[arg(long, default_value = "0x10", value_parser = parse_code)]
     pub pass: u32,
-    /// End a run after this many ticks (conditional branches); to a hunt, a guest that runs so long has failed
-    #[arg(long, default_value_t = 100_000_000, value_name = "TICKS")]
-    pub limit: u64,
+    /// End a run after this many ticks (conditional branches); to a hunt, a guest that runs so long has failed [default:
+    /// 100000000; for Linux and firmware a hunt's is 2000000000, and `record` has none]
+    #[arg(long, value_name = "TICKS")]
+    pub limit: Option<u64>,
     /// Longest delay of a timer past its deadline, in nanoseconds of virtual time
     #[arg(long, default_value_t = 20_000, value_name = "NS")]
     pub timer_delay: u64,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use replayvm::machine::{GuestImages, Module};
+use replayvm::machine::{GuestImages, Module, boot};
 use replayvm::session::{Perturbation, Settings};
 
 use crate::args::GuestOptions;
@@ -57,13 +57,42 @@ pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
             bytes: read(path)?,
         });
     }
-    Ok(Guest { name, images: GuestImages { kernel, modules } })
+    let initrd = options.initrd.as_deref().map(read).transpose()?;
+    Ok(Guest { name, images: GuestImages { kernel, modules, initrd } })
 }
 
-/// The settings that the options name.
-pub fn settings(options: &GuestOptions, seed: u64) -> Settings {
+/// How a run is meant to end, which says how long it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody watches, and may stop it.
+    Record,
+    /// One of many that nobody watches.
+    Hunt,
+}
+
+/// Ticks of a small guest that does not end by itself: a second of virtual time.
+const LIMIT: u64 = 100_000_000;
+/// Ticks of a system in a hunt: 20 seconds of virtual time, idle time not counted. A boot takes 0.8 to 2.5 of them.
+const SYSTEM_HUNT_LIMIT: u64 = 2_000_000_000;
+const LINUX_MEMORY_BYTES: u64 = 256 << 20;
+
+/// The settings that the options name, or that suit the guest.
+pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u64) -> Settings {
+    use recorder::BootKind as Boot;
+    let (linux, firmware) = match boot::detect(&guest.images.kernel) {
+        Ok(kind) => (matches!(kind, Boot::LinuxBzImage | Boot::LinuxElf | Boot::Pvh), kind == Boot::Firmware),
+        // Whoever boots it says what is wrong with it.
+        Err(_) => (false, false),
+    };
+    let defaults = Settings::default();
+    let limit = match purpose {
+        _ if !linux && !firmware => LIMIT,
+        Purpose::Record => u64::MAX,
+        Purpose::Hunt => SYSTEM_HUNT_LIMIT,
+    };
+    let memory = if linux { LINUX_MEMORY_BYTES } else { defaults.memory_bytes };
     Settings {
-        memory_bytes: options.memory,
+        memory_bytes: options.memory.unwrap_or(memory),
         command_line: options.append.clone(),
         seed,
         perturbation: Perturbation {
@@ -71,9 +100,9 @@ pub fn settings(options: &GuestOptions, seed: u64) -> Settings {
             hold_ticks: options.interrupt_hold,
         },
         checkpoint_ticks: options.checkpoint_every,
-        limit_ticks: options.limit,
+        limit_ticks: options.limit.unwrap_or(limit),
         pass_code: options.pass,
         engine: options.engine.clone(),
-        ..Settings::default()
+        ..defaults
     }
 }

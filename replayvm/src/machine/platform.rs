@@ -205,10 +205,11 @@ impl Platform {
             self.signal = self.devices.take_signal();
         }
         if self.devices.has_output() {
-            let output = self.devices.take_serial_output();
-            let _ = self.devices.take_debug_output();
+            let serial = self.devices.take_serial_output();
+            let debug = self.devices.take_debug_output();
             if self.keep_console {
-                self.console.extend_from_slice(&output);
+                self.console.extend_from_slice(&serial);
+                self.console.extend_from_slice(&debug);
             }
         }
         self.devices_changed(at.tick);

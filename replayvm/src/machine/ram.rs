@@ -177,6 +177,14 @@ impl GuestRam {
         }
     }
 
+    /// Notes that somebody else (a loader that knows only [`GuestRam::memory`]) has written a range.
+    pub fn mark_range_dirty(&mut self, gpa: u64, bytes: u64) {
+        let end = gpa.saturating_add(bytes).min(self.bytes);
+        for gfn in gpa >> 12..end.div_ceil(PAGE_BYTES as u64) {
+            self.mark_dirty(gfn);
+        }
+    }
+
     /// Any bytes of RAM.
     ///
     /// # Errors

@@ -48,8 +48,8 @@ impl Machine {
     #[must_use]
     pub fn save(&self) -> Vec<Section> {
         let cpu = pack(&self.cpu.state);
-        let (idle_ns, tsc_reads) = self.platform.clock.saved();
-        let clock = [idle_ns, tsc_reads, self.platform.hold_until].map(u64::to_le_bytes).concat();
+        let (idle_ns, last_tsc) = self.platform.clock.saved();
+        let clock = [idle_ns, last_tsc, self.platform.hold_until].map(u64::to_le_bytes).concat();
         let mut sections = vec![
             Section { name: CPU.to_owned(), version: CPU_VERSION, bytes: cpu },
             Section { name: CLOCK.to_owned(), version: CLOCK_VERSION, bytes: clock },

@@ -298,6 +298,7 @@ fn image_list(guest_name: &str, images: &GuestImages, settings: &Settings) -> Ve
     let mut list = vec![image(ImageRole::Kernel, guest_name, "", &images.kernel)];
     let embedded = settings.disks.iter().filter(|disk| disk.disk().embedded);
     list.extend(embedded.map(|disk| image(ImageRole::Disk, &disk.disk().name, "", disk.bytes())));
+    list.extend(images.initrd.iter().map(|bytes| image(ImageRole::Initrd, "initrd", "", bytes)));
     list.extend(images.modules.iter().map(|m| image(ImageRole::Module, &m.name, &m.command_line, &m.bytes)));
     list
 }

@@ -13,7 +13,7 @@ use tempfile::{Builder, TempPath};
 use super::record::{Report, default_output};
 use crate::args::Hunt;
 use crate::failure::{FINE, FOUND, Failure};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, Purpose};
 use crate::output::{self, grouped};
 
 /// What a hunt came to, as JSON.
@@ -183,7 +183,7 @@ fn one_seed(
         .tempfile_in(folder)
         .map_err(|error| Failure::input_text(format!("cannot write into {}: {error}", folder.display())))?
         .into_temp_path();
-    let settings = guest::settings(&arguments.guest, seed);
+    let settings = guest::settings(&arguments.guest, guest, Purpose::Hunt, seed);
     let session = RecordSession::start(&file, &guest.name, &guest.images, &settings, None, Arc::clone(stop))?;
     Ok((session.run()?, file))
 }

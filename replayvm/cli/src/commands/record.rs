@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::Record;
 use crate::failure::{FINE, FOUND, Failure};
-use crate::guest;
+use crate::guest::{self, Purpose};
 use crate::output::{self, grouped, this_command};
 
 /// What a run came to, as JSON.
@@ -75,7 +75,7 @@ pub fn default_output(guest: &str, seed: u64) -> PathBuf {
 /// `replayvm record`
 pub fn run(arguments: &Record, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let guest = guest::find(&arguments.guest)?;
-    let settings = guest::settings(&arguments.guest, arguments.seed);
+    let settings = guest::settings(&arguments.guest, &guest, Purpose::Record, arguments.seed);
     let path = arguments.output.clone().unwrap_or_else(|| default_output(&guest.name, arguments.seed));
     let host = arguments.stdin.then(standard_input);
     let mut session =
