@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use replayvm::machine::{GuestImages, Module, boot};
+use replayvm::machine::{DiskImage, GuestImages, Module, boot};
 use replayvm::session::{Perturbation, Settings};
 
-use crate::args::GuestOptions;
+use crate::args::{EntropyDevice, GuestOptions};
 use crate::failure::Failure;
 
 /// No image that boots in at most 3 GiB is larger.
@@ -18,6 +18,8 @@ pub struct Guest {
     pub name: String,
     /// What it boots from.
     pub images: GuestImages,
+    /// Its disks.
+    pub disks: Vec<DiskImage>,
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -58,7 +60,15 @@ pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
         });
     }
     let initrd = options.initrd.as_deref().map(read).transpose()?;
-    Ok(Guest { name, images: GuestImages { kernel, modules, initrd } })
+    let disks = options.disks.iter().map(|disk| open_disk(disk, options.embed_disks_up_to));
+    let disks = disks.collect::<Result<_, _>>()?;
+    Ok(Guest { name, images: GuestImages { kernel, modules, initrd }, disks })
+}
+
+/// The image of a `--disk`.
+fn open_disk(text: &str, embed_up_to: u64) -> Result<DiskImage, Failure> {
+    let (path, read_only) = text.strip_suffix(",ro").map_or((text, false), |path| (path, true));
+    DiskImage::open(Path::new(path), read_only, embed_up_to).map_err(|error| Failure::input(&error))
 }
 
 /// How a run is meant to end, which says how long it may be.
@@ -104,6 +114,12 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
         pass_code: options.pass,
         vary_after: options.vary_after.clone(),
         engine: options.engine.clone(),
+        disks: guest.disks.clone(),
+        entropy_device: match options.entropy_device {
+            EntropyDevice::Auto => None,
+            EntropyDevice::On => Some(true),
+            EntropyDevice::Off => Some(false),
+        },
         ..defaults
     }
 }

@@ -95,6 +95,7 @@ impl RecordSession {
         let boot = crate::machine::boot::detect(&images.kernel).map_err(MachineError::from)?;
         let mut description = settings.description(guest_name, boot);
         let mut machine = Machine::boot(&description, images)?;
+        machine.insert_disks(&description, &settings.disks)?;
         let engine = engine::by_name(&settings.engine, &machine)?;
         description.engine = engine.name().to_owned();
 
@@ -111,7 +112,7 @@ impl RecordSession {
         machine.platform.log_exits = true;
         machine.platform.keep_console = true;
         let tracker = RamTracker::new(&machine.platform.ram);
-        let writer = RecordingWriter::create(path, &description, image_list(guest_name, images))?;
+        let writer = RecordingWriter::create(path, &description, image_list(guest_name, images, settings))?;
         let driver = Driver::start(machine, engine, &mut inputs)?;
         let mut session = Self {
             driver,
@@ -300,7 +301,7 @@ impl RecordSession {
 }
 
 /// The images as the recording stores them.
-fn image_list(guest_name: &str, images: &GuestImages) -> Vec<(Image, Vec<u8>)> {
+fn image_list(guest_name: &str, images: &GuestImages, settings: &Settings) -> Vec<(Image, Vec<u8>)> {
     let image = |role, name: &str, command_line: &str, bytes: &[u8]| {
         (
             Image {
@@ -314,6 +315,8 @@ fn image_list(guest_name: &str, images: &GuestImages) -> Vec<(Image, Vec<u8>)> {
         )
     };
     let mut list = vec![image(ImageRole::Kernel, guest_name, "", &images.kernel)];
+    let embedded = settings.disks.iter().filter(|disk| disk.disk().embedded);
+    list.extend(embedded.map(|disk| image(ImageRole::Disk, &disk.disk().name, "", disk.bytes())));
     list.extend(images.initrd.iter().map(|bytes| image(ImageRole::Initrd, "initrd", "", bytes)));
     list.extend(images.modules.iter().map(|m| image(ImageRole::Module, &m.name, &m.command_line, &m.bytes)));
     list

@@ -3,7 +3,7 @@
 use recorder::{BootKind, MachineDescription, RULES_VERSION};
 
 use super::Perturbation;
-use crate::machine::{DEFAULT_MEMORY_BYTES, DEFAULT_NS_PER_TICK};
+use crate::machine::{DEFAULT_MEMORY_BYTES, DEFAULT_NS_PER_TICK, DiskImage};
 
 /// What a recording session can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct Settings {
     pub engine: String,
     /// Whether an idle guest waits in the host's time.
     pub realtime: bool,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskImage>,
+    /// Whether there is an entropy device; `None`: for guests that are known to find it, which are Linux kernels.
+    pub entropy_device: Option<bool>,
 }
 
 impl Default for Settings {
@@ -46,6 +50,8 @@ impl Default for Settings {
             vary_after: None,
             engine: "soft".to_owned(),
             realtime: false,
+            disks: Vec::new(),
+            entropy_device: None,
         }
     }
 }
@@ -66,8 +72,10 @@ impl Settings {
             seed: self.seed,
             engine: self.engine.clone(),
             pass_code: self.pass_code,
-            disks: Vec::new(),
-            entropy_device: false,
+            disks: self.disks.iter().map(|image| image.disk().clone()).collect(),
+            entropy_device: self
+                .entropy_device
+                .unwrap_or(matches!(boot, BootKind::LinuxBzImage | BootKind::LinuxElf)),
             cpu_features: Vec::new(),
         }
     }

@@ -24,6 +24,8 @@ struct Report {
     seed: u64,
     engine: String,
     images: Vec<ImageRow>,
+    disks: Vec<DiskRow>,
+    entropy_device: bool,
     events: BTreeMap<String, u64>,
     exits: u64,
     checkpoints: Vec<CheckpointRow>,
@@ -39,6 +41,16 @@ struct ImageRow {
     name: String,
     size: u64,
     blake3: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DiskRow {
+    name: String,
+    path: String,
+    size: u64,
+    blake3: String,
+    embedded: bool,
+    read_only: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +94,17 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
             &image.blake3[..16]
         );
     }
+    for disk in &report.disks {
+        let access = if disk.read_only { ", read only" } else { "" };
+        let place = match disk.embedded {
+            true => "in the recording".to_owned(),
+            false => format!("blake3 {}, not in the recording, was {}", &disk.blake3[..16], disk.path),
+        };
+        println!("  virtio-blk   {} ({}{access}), {place}", disk.name, bytes(disk.size));
+    }
+    if report.entropy_device {
+        println!("  virtio-rng   entropy device");
+    }
     let events: Vec<_> =
         report.events.iter().map(|(kind, count)| format!("{} {kind}", grouped(*count))).collect();
     println!("  events       {}", events.join(", "));
@@ -104,6 +127,10 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         println!("  recovered    {recovered}");
     }
     Ok(FINE)
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn report(arguments: &Info) -> Result<Report, Failure> {
@@ -149,9 +176,22 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
                 role: format!("{:?}", image.role).to_lowercase(),
                 name: image.name.clone(),
                 size: image.size,
-                blake3: image.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+                blake3: hex(&image.hash),
             })
             .collect(),
+        disks: description
+            .disks
+            .iter()
+            .map(|disk| DiskRow {
+                name: disk.name.clone(),
+                path: disk.path.clone(),
+                size: disk.size,
+                blake3: hex(&disk.hash),
+                embedded: disk.embedded,
+                read_only: disk.read_only,
+            })
+            .collect(),
+        entropy_device: description.entropy_device,
         events,
         exits,
         checkpoints: recording
