@@ -168,7 +168,7 @@ struct Place {
 /// length.
 fn is_whole(bitness: u8, bytes: &[u8]) -> bool {
     let mut decoder = Decoder::new(u32::from(bitness), bytes, DecoderOptions::NO_INVALID_CHECK);
-    decoder.decode();
+    let _ = decoder.decode();
     decoder.last_error() == DecoderError::None
 }
 

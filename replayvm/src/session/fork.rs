@@ -12,13 +12,25 @@ use recorder::{Digest, EndReason, ExitKind, MachineDescription, Position};
 
 use super::{Driver, Halt, Live, Pace, Perturbation, RecordError, Settings, keep_console};
 use crate::checkpoint::{Checkpoint, PageStore, RamTracker};
-use crate::engine::{self, Breakpoints};
+use crate::engine::{self, Breakpoints, Engine};
 use crate::machine::{ExitFilter, GuestImages, Machine, MachineError};
 
 /// The seed of everything that comes before the text.
 pub(super) const COMMON_SEED: u64 = 0;
 /// How many ticks may pass at the most before a person who wants to stop is heard.
 const CHUNK_TICKS: u64 = 250_000;
+
+/// The machine of a description with its guest loaded and its disks in, and what executes it.
+pub(super) fn power_on(
+    description: &MachineDescription,
+    images: &GuestImages,
+    settings: &Settings,
+) -> Result<(Machine, Box<dyn Engine>), RecordError> {
+    let mut machine = Machine::boot(description, images)?;
+    machine.insert_disks(description, &settings.disks)?;
+    let engine = engine::by_name(&settings.engine, &machine)?;
+    Ok((machine, engine))
+}
 
 /// Waits for a text in the guest's console output.
 #[derive(Debug)]
@@ -59,6 +71,7 @@ pub(super) fn common_inputs(settings: &Settings) -> Settings {
 pub struct Fork {
     description: MachineDescription,
     settings: Settings,
+    images: GuestImages,
     checkpoint: Checkpoint,
     store: PageStore,
     /// What the guest had said by then.
@@ -103,18 +116,16 @@ impl Fork {
     ) -> Result<Start, RecordError> {
         let boot = crate::machine::boot::detect(&images.kernel).map_err(MachineError::from)?;
         let description = settings.description(guest_name, boot);
-        let machine = Machine::boot(&description, images)?;
-        let engine = engine::by_name(&settings.engine, &machine)?;
+        let (mut machine, engine) = power_on(&description, images, settings)?;
         let common = common_inputs(settings);
         let mut inputs = Live::new(common.seed, common.perturbation, None);
-        let mut driver = Driver { machine, engine };
-        let platform = &mut driver.machine.platform;
+        let platform = &mut machine.platform;
         platform.devices.set_clock(inputs.power_on_clock(common.seed));
         platform.entropy = inputs.entropy(common.seed);
         platform.keep_console = true;
         platform.stop_on = ON_THE_WAY;
         let mut tracker = RamTracker::new(&platform.ram);
-        let mut driver = Driver::start(driver.machine, driver.engine, &mut inputs)?;
+        let mut driver = Driver::start(machine, engine, &mut inputs)?;
 
         let mut mark = Mark::new(settings.vary_after.as_deref().unwrap_or_default());
         let mut console = Vec::new();
@@ -138,8 +149,9 @@ impl Fork {
             pages: tracker.map().clone(),
         };
         let instructions = machine.instructions();
-        let settings = settings.clone();
-        Ok(Start::Ready(Box::new(Self { description, settings, checkpoint, store, console, instructions })))
+        let (settings, images) = (settings.clone(), images.clone());
+        let fork = Self { description, settings, images, checkpoint, store, console, instructions };
+        Ok(Start::Ready(Box::new(fork)))
     }
 
     /// Where the runs begin to differ.
@@ -159,8 +171,7 @@ impl Fork {
     /// # Errors
     /// The host has no memory for it, or the engine cannot be had.
     pub fn runner(self: &Arc<Self>) -> Result<ForkRunner, RecordError> {
-        let machine = Machine::bare(&self.description)?;
-        let engine = engine::by_name(&self.settings.engine, &machine)?;
+        let (machine, engine) = power_on(&self.description, &self.images, &self.settings)?;
         let tracker = RamTracker::new(&machine.platform.ram);
         Ok(ForkRunner { fork: Arc::clone(self), driver: Driver { machine, engine }, tracker })
     }

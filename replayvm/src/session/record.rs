@@ -10,10 +10,10 @@ use recorder::{
     RecordingWriter, WriteError,
 };
 
-use super::fork::{Mark, ON_THE_WAY, common_inputs};
+use super::fork::{Mark, ON_THE_WAY, common_inputs, power_on};
 use super::{ConsoleSink, Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
 use crate::checkpoint::{RamTracker, StoreError};
-use crate::engine::{self, Breakpoints, EngineError};
+use crate::engine::{Breakpoints, EngineError};
 use crate::machine::{ExitFilter, GuestImages, Machine, MachineError, RamError, RestoreError};
 
 /// Why a run could not be recorded.
@@ -94,9 +94,7 @@ impl RecordSession {
     ) -> Result<Self, RecordError> {
         let boot = crate::machine::boot::detect(&images.kernel).map_err(MachineError::from)?;
         let mut description = settings.description(guest_name, boot);
-        let mut machine = Machine::boot(&description, images)?;
-        machine.insert_disks(&description, &settings.disks)?;
-        let engine = engine::by_name(&settings.engine, &machine)?;
+        let (mut machine, engine) = power_on(&description, images, settings)?;
         description.engine = engine.name().to_owned();
 
         let mark = settings.vary_after.as_deref().map(Mark::new);
