@@ -7,7 +7,7 @@
 
 #include "report.h"
 
-enum { ACCOUNTS = 8, OPENING = 100000, PAYMENTS = 1400 };
+enum { ACCOUNTS = 8, OPENING = 100000, PAYMENTS = 800 };
 
 static long balances[ACCOUNTS];
 

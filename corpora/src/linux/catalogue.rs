@@ -23,6 +23,7 @@ macro_rules! fixed {
             failing_seeds: None,
             memory_bytes: MEMORY_BYTES,
             command_line: COMMAND_LINE,
+            program: Some(concat!($name, "-fixed")),
             initramfs: || judged(concat!($name, "-fixed")),
         }),*]
     };
@@ -40,6 +41,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        program: None,
         initramfs: || job("echo hello from init"),
     },
     LinuxGuest {
@@ -50,6 +52,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        program: None,
         initramfs: || Ok(Initramfs::new()?.shell()),
     },
     LinuxGuest {
@@ -60,6 +63,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        program: Some("data-race"),
         initramfs: || judged("data-race"),
     },
     LinuxGuest {
@@ -70,6 +74,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        program: Some("signal-handler"),
         initramfs: || judged("signal-handler"),
     },
     LinuxGuest {
@@ -80,6 +85,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        program: Some("toctou"),
         initramfs: || judged("toctou"),
     },
 ];
