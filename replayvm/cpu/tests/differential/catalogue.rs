@@ -162,9 +162,6 @@ pub fn not_testable(code: Code) -> Option<&'static str> {
         M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => {
             return Some("the host may forbid or emulate it (UMIP)");
         }
-        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos => {
-            return Some("a fixed algorithm of our own");
-        }
         M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss => return Some("a fixed table of our own"),
         M::Swapgs | M::Sysret | M::Sysretq | M::Sysexit | M::Sysexitq | M::Rsm => {
             return Some("vendors differ in how it fails outside the kernel");
@@ -184,6 +181,14 @@ pub fn not_testable(code: Code) -> Option<&'static str> {
         return Some("loads segment registers that the host process needs");
     }
     None
+}
+
+/// Whether a code's result is an approximation of each processor's own, close to the true one.
+pub fn is_approximate(code: Code) -> bool {
+    matches!(
+        code.mnemonic(),
+        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos
+    )
 }
 
 /// A register of the class that an operand kind names, by number (0 to 15).

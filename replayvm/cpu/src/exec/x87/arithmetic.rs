@@ -7,7 +7,7 @@ use super::float::{
     Control, Extended, Outcome, Quotient, add, divide, extract, flag, multiply, remainder, round_to_integral,
     scale, square_root, subtract,
 };
-use super::stack::{C0, C1, C2, C3};
+use super::stack::{C0, C1, C2, C3, StackFault};
 use crate::bus::Bus;
 use crate::exec::Exec;
 use crate::fault::Fault;
@@ -122,14 +122,19 @@ impl CpuState {
     /// ST(0) becomes the outcome, and another value is pushed on it.
     pub(super) fn push_beside(&mut self, below: Outcome, above: Extended) {
         if !self.is_empty(7) {
-            if self.stack_fault(super::stack::StackFault::Overflow) {
-                self.set_st(0, Extended::INDEFINITE);
-                self.rotate(7);
-                self.set_st(0, Extended::INDEFINITE);
-            }
+            self.overflow_of_two();
         } else if self.finish(0, below) {
             self.rotate(7);
             self.set_st(0, above);
+        }
+    }
+
+    /// The response of an instruction with two results to a full stack.
+    pub(super) fn overflow_of_two(&mut self) {
+        if self.stack_fault(StackFault::Overflow) {
+            self.set_st(0, Extended::INDEFINITE);
+            self.rotate(7);
+            self.set_st(0, Extended::INDEFINITE);
         }
     }
 

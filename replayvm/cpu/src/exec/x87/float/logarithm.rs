@@ -9,7 +9,7 @@ use super::round::{Control, Outcome, finish, flag};
 use super::series::{EXPONENTIAL, ODD, ONE, alternating, positive};
 use super::wide::Wide;
 
-/// 2^x - 1. Where the manual leaves it undefined (beyond -1 to 1) it is x.
+/// 2^x - 1. Where the manual leaves it undefined (beyond -1 to 1) it is x. It counts as inexact even where it is not.
 pub(in crate::exec::x87) fn exponential(control: &Control, x: Extended) -> Outcome {
     if let Some(outcome) = not_a_number(x, x) {
         return outcome;
@@ -24,7 +24,8 @@ pub(in crate::exec::x87) fn exponential(control: &Control, x: Extended) -> Outco
     if number.exponent >= 0 {
         let one = x.signed(false) == Extended::ONE;
         let half = Extended::pack(true, -1, 1 << 63);
-        return Outcome::exact(if one && x.negative { half } else { x });
+        let value = if one && x.negative { half } else { x };
+        return Outcome::exact(value).with(flag::PRECISION);
     }
     // e^y - 1 = y (1 + y/2 + y^2/6 + ...)
     let y = number.times(Wide::LN_2);
@@ -72,7 +73,7 @@ fn log2(x: Wide) -> Option<Wide> {
     Wide::normalize(integral.negative, 127 - FRACTION, total).map(Wide::inexact)
 }
 
-/// y times a logarithm that is finite.
+/// y times a logarithm that is finite. It counts as inexact even where it is not.
 fn product(control: &Control, y: Extended, log: Option<Wide>, negative_zero: bool) -> Outcome {
     match (log, y.class()) {
         (None, Class::Infinity) => Outcome::INVALID,
@@ -83,7 +84,9 @@ fn product(control: &Control, y: Extended, log: Option<Wide>, negative_zero: boo
             let result = y.wide().times(log);
             // The logarithm of a power of two has few bits; all others are marked.
             let exact = log.significand & 1 == 0;
-            finish(&control.full(), if exact { result } else { result.inexact() })
+            let outcome = finish(&control.full(), if exact { result } else { result.inexact() });
+            let tiny = outcome.value.is_denormal();
+            outcome.with(flag::PRECISION | if tiny { flag::UNDERFLOW } else { 0 })
         }
     }
 }
@@ -92,7 +95,7 @@ fn product(control: &Control, y: Extended, log: Option<Wide>, negative_zero: boo
 fn infinite(y: Extended, negative: bool) -> Outcome {
     match y.class() {
         Class::Zero => Outcome::INVALID,
-        _ => Outcome::exact(Extended::infinity(y.negative != negative)).with(denormal(y, y)),
+        _ => Outcome::exact(Extended::infinity(y.negative != negative)),
     }
 }
 
@@ -106,11 +109,20 @@ pub(in crate::exec::x87) fn logarithm(control: &Control, y: Extended, x: Extende
         (Class::Zero, Class::Zero) => return Outcome::INVALID,
         (Class::Zero, _) => return infinite(y, true).with(flag::ZERO_DIVIDE),
         _ if x.negative => return Outcome::INVALID,
-        (Class::Infinity, _) => return infinite(y, false),
+        (Class::Infinity, _) => return infinite(y, false).with(denormal(y, y)),
         _ => {}
     }
     let outcome = product(control, y, log2(x.wide()), false);
     if outcome == Outcome::INVALID { outcome } else { outcome.with(denormal(y, x)) }
+}
+
+/// What FYL2XP1 leaves where its logarithm does not exist, which the manual leaves undefined.
+fn beyond(y: Extended, x: Extended) -> Outcome {
+    match y.class() {
+        Class::Zero => Outcome::exact(Extended::zero(!y.negative)),
+        Class::Infinity => Outcome::exact(Extended::infinity(!y.negative)),
+        _ => Outcome::exact(x).with(flag::PRECISION | denormal(y, y)),
+    }
 }
 
 /// y log2 (x + 1).
@@ -121,7 +133,7 @@ pub(in crate::exec::x87) fn logarithm_of_next(control: &Control, y: Extended, x:
     let log = match x.class() {
         Class::Zero => None,
         Class::Infinity if x.negative => return Outcome::INVALID,
-        Class::Infinity => return infinite(y, false),
+        Class::Infinity => return infinite(y, false).with(denormal(y, y)),
         _ => {
             let number = x.wide();
             let one = Wide { negative: false, exponent: 0, significand: ONE };
@@ -130,9 +142,8 @@ pub(in crate::exec::x87) fn logarithm_of_next(control: &Control, y: Extended, x:
                 // log2 (1 + x) = log2 ((1 + s) / (1 - s)) with s = x / (2 + x).
                 ..-2 => sum(two, number).map(|more| series_of(number.over(more))),
                 _ => match sum(one, number) {
-                    None => return infinite(y, true).with(flag::ZERO_DIVIDE),
-                    Some(next) if next.negative => return Outcome::INVALID,
-                    Some(next) => log2(next),
+                    Some(next) if !next.negative => log2(next),
+                    _ => return beyond(y, x),
                 },
             }
         }
