@@ -152,6 +152,7 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
         pass_code: options.pass,
         vary_after: options.vary_after.clone(),
         engine: options.engine.clone(),
+        cpu_features: options.cpu_features.clone(),
         disks: guest.disks.clone(),
         entropy_device: match options.entropy_device {
             EntropyDevice::Auto => None,

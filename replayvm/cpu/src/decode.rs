@@ -168,8 +168,7 @@ struct Place {
 /// length.
 fn is_whole(bitness: u8, bytes: &[u8]) -> bool {
     let mut decoder = Decoder::new(u32::from(bitness), bytes, DecoderOptions::NO_INVALID_CHECK);
-    let _ = decoder.decode();
-    decoder.last_error() == DecoderError::None
+    !decoder.decode().is_invalid()
 }
 
 fn decode(bitness: u8, rip: u64, bytes: &[u8]) -> Result<Instruction, DecoderError> {

@@ -34,6 +34,8 @@ pub struct Settings {
     pub disks: Vec<DiskImage>,
     /// Whether there is an entropy device; `None`: for guests that are known to find it, which are Linux kernels.
     pub entropy_device: Option<bool>,
+    /// Changes of the features that CPUID tells, `+name` or `-name`, in this order.
+    pub cpu_features: Vec<String>,
 }
 
 impl Default for Settings {
@@ -52,6 +54,7 @@ impl Default for Settings {
             realtime: false,
             disks: Vec::new(),
             entropy_device: None,
+            cpu_features: Vec::new(),
         }
     }
 }
@@ -76,7 +79,7 @@ impl Settings {
             entropy_device: self
                 .entropy_device
                 .unwrap_or(matches!(boot, BootKind::LinuxBzImage | BootKind::LinuxElf)),
-            cpu_features: Vec::new(),
+            cpu_features: self.cpu_features.clone(),
         }
     }
 }

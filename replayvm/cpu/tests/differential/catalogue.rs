@@ -83,6 +83,14 @@ pub fn family(code: Code) -> &'static str {
     }
 }
 
+/// Whether prefixes may be put before a code as chance has it: those of the two-byte and three-byte opcode maps whose
+/// meaning hangs on them.
+pub fn takes_stray_prefixes(code: Code) -> bool {
+    use iced_x86::OpCodeTableKind as T;
+    let map = matches!(code.op_code().table(), T::T0F | T::T0F38 | T::T0F3A);
+    map && !matches!(family(code), "privileged (#GP)" | "branch" | "stack" | "x87" | "x87 control")
+}
+
 /// Whether the x87's state is part of what a code sees or changes: x87, MMX, and what saves them.
 pub fn uses_fpu(code: Code) -> bool {
     let features = code.cpuid_features();
@@ -108,7 +116,8 @@ pub fn supported() -> Vec<Code> {
     Code::values().filter(|&code| is_supported(code)).collect()
 }
 
-fn is_supported(code: Code) -> bool {
+/// Whether the software CPU claims a code.
+pub fn is_supported(code: Code) -> bool {
     let info = code.op_code();
     if !info.is_instruction() || !info.mode64() || info.encoding() != EncodingKind::Legacy || info.fwait() {
         return false;

@@ -1,5 +1,8 @@
 //! Conversions between integers in MMX registers and floating-point numbers in XMM registers, by the packed conversions
 //! of SSE2. The lanes that do not take part hold zeros, which convert without exceptions.
+//!
+//! As the profile's processor has it, an exception of MXCSR is raised in MMX mode already, and with the source in memory
+//! the conversions to XMM registers have nothing to do with MMX.
 
 use iced_x86::{Mnemonic as M, OpKind};
 
@@ -29,7 +32,7 @@ impl<B: Bus> Exec<'_, B> {
         Ok(Flow::Next)
     }
 
-    /// CVTPI2PD: exact. With its source in memory it has nothing to do with MMX.
+    /// CVTPI2PD: exact.
     pub(super) fn convert_to_doubles(&mut self) -> Result<Flow, Fault> {
         self.xmm_enabled()?;
         let in_memory = self.insn.op1_kind() == OpKind::Memory;
@@ -54,9 +57,9 @@ impl<B: Bus> Exec<'_, B> {
             _ => (host::cvttpd2dq, source),
         };
         let (result, flags) = self.computed(operation, float::KEPT, 0, source);
-        let flow = self.enter_mmx();
+        self.enter_mmx()?;
         self.note_or_raise(flags)?;
         self.set_mm(self.insn.op0_register(), result as u64);
-        flow
+        Ok(Flow::Next)
     }
 }

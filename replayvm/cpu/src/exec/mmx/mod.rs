@@ -181,14 +181,15 @@ impl<B: Bus> Exec<'_, B> {
         self.enter_mmx()
     }
 
-    /// MASKMOVQ: the bytes whose mask has its top bit set.
+    /// MASKMOVQ: the bytes whose mask has its top bit set. The profile's processor is in MMX mode
+    /// even if the store faults.
     fn masked_store_mm(&mut self) -> Result<Flow, Fault> {
         self.mmx_enabled()?;
         // To the decoder the memory is the first operand.
         let source = self.mm(self.insn.op1_register()).to_le_bytes();
         let mask = self.mm(self.insn.op2_register()).to_le_bytes();
         let (segment, offset) = self.effective_address(0);
-        let flow = self.enter_mmx();
+        self.enter_mmx()?;
         let mut bytes: [u8; 8] = self.load_for(segment, offset, Intent::Modify)?;
         for (byte, (source, mask)) in bytes.iter_mut().zip(source.iter().zip(mask)) {
             if mask & 0x80 != 0 {
@@ -196,7 +197,7 @@ impl<B: Bus> Exec<'_, B> {
             }
         }
         self.store(segment, offset, bytes)?;
-        self.enter_mmx()
+        Ok(Flow::Next)
     }
 
     /// PMOVMSKB.
