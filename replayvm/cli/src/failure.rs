@@ -7,6 +7,7 @@ use replayvm::engine::EngineError;
 use replayvm::machine::MachineError;
 use replayvm::recording::{OpenError, StartError};
 use replayvm::session::{RecordError, ReplayError, SessionError};
+use replayvm::symbols::SymbolsError;
 use replayvm::timeline::TimelineError;
 
 /// Nothing failed.
@@ -147,14 +148,27 @@ impl From<ReplayError> for Failure {
     }
 }
 
+fn timeline_status(error: &TimelineError) -> u8 {
+    match error {
+        TimelineError::Open(error) => open_status(error),
+        TimelineError::Start(error) => start_status(error),
+        TimelineError::Session(error) => session_status(error),
+        TimelineError::Store(_) => BAD_INPUT,
+        TimelineError::Ram(_) => INTERNAL,
+    }
+}
+
 impl From<TimelineError> for Failure {
     fn from(error: TimelineError) -> Self {
+        Self::new(timeline_status(&error), &error)
+    }
+}
+
+impl From<SymbolsError> for Failure {
+    fn from(error: SymbolsError) -> Self {
         let status = match &error {
-            TimelineError::Open(error) => open_status(error),
-            TimelineError::Start(error) => start_status(error),
-            TimelineError::Session(error) => session_status(error),
-            TimelineError::Store(_) => BAD_INPUT,
-            TimelineError::Ram(_) => INTERNAL,
+            SymbolsError::Timeline(error) => timeline_status(error),
+            _ => BAD_INPUT,
         };
         Self::new(status, &error)
     }
