@@ -18,6 +18,8 @@ pub const FOUND: u8 = 1;
 pub const BAD_INPUT: u8 = 2;
 /// Our own fault, or the host's.
 pub const INTERNAL: u8 = 3;
+/// Somebody stopped it before it was done.
+pub const INTERRUPTED: u8 = 130;
 
 /// An error on its way to the user.
 #[derive(Debug)]
@@ -142,7 +144,7 @@ impl From<ReplayError> for Failure {
             ReplayError::Session(error) => session_status(error),
             ReplayError::Read(_) | ReplayError::Store(_) => BAD_INPUT,
             ReplayError::Ram(_) => INTERNAL,
-            ReplayError::Interrupted(_) => 130,
+            ReplayError::Interrupted(_) => INTERRUPTED,
         };
         Self::new(status, &error)
     }

@@ -110,6 +110,12 @@ impl Symbols {
         Some(Self { table, lines: None, slide: 0, origin: Origin::Memory })
     }
 
+    /// Whether the guest runs elsewhere than the file of its symbols says.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        self.slide != 0
+    }
+
     /// Where they come from.
     #[must_use]
     pub fn origin(&self) -> &Origin {
