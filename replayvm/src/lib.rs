@@ -14,5 +14,7 @@ pub mod machine;
 pub mod recording;
 /// Recording and replaying.
 pub mod session;
+/// Names for addresses.
+pub mod symbols;
 /// A cursor over a recording: seek, step, run, reverse.
 pub mod timeline;

@@ -35,6 +35,8 @@ pub enum Command {
     Exits(Exits),
     /// What the guest has printed, with the positions at which it did
     Console(Console),
+    /// The guest's symbols: its image's, or those that a Linux kernel keeps in its memory
+    Symbols(Symbols),
     /// The guests that come with the command, each with a real bug
     Corpora(Corpora),
     /// What this host can do, and why
@@ -186,6 +188,10 @@ pub struct Replay {
     /// Its disks.
     #[command(flatten)]
     pub disks: RecordedDisks,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// Engine: auto, soft, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
@@ -208,6 +214,10 @@ pub struct Gdb {
     /// Its disks.
     #[command(flatten)]
     pub disks: RecordedDisks,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// Where to listen: HOST:PORT, :PORT or PORT (on loopback), or the path of a Unix socket with a / in it [default:
     /// 127.0.0.1:1234; with --launch a private socket]
     #[arg(long, value_name = "ADDRESS")]
@@ -241,6 +251,10 @@ pub struct Tui {
 pub struct Info {
     /// The recording
     pub file: PathBuf,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -251,9 +265,17 @@ pub struct Info {
 pub struct Exits {
     /// The recording
     pub file: PathBuf,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// List the exits instead of counting them
     #[arg(long)]
     pub list: bool,
+    /// With --list: also where in the program each was made, by symbol. Replays the recording up to there, where a plain
+    /// list only reads it
+    #[arg(long = "where", requires = "list")]
+    pub places: bool,
     /// Only exits of this kind, as the table names them
     #[arg(long)]
     pub kind: Option<String>,
@@ -312,6 +334,26 @@ pub enum ConsoleSource {
     Serial,
     /// The debug ports.
     Debug,
+}
+
+/// `replayvm symbols`
+#[derive(Debug, Args)]
+pub struct Symbols {
+    /// The recording
+    pub file: PathBuf,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// Write an ELF file with these symbols, for a debugger's `symbol-file`
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Look up a name, or what is at an address (0x...)
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    pub find: Option<String>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "find")]
+    pub json: bool,
 }
 
 /// `replayvm corpora`

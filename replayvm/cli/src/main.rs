@@ -63,6 +63,7 @@ fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Info(info) => commands::info::run(&info),
         Command::Exits(exits) => commands::exits::run(&exits),
         Command::Console(console) => commands::console::run(&console),
+        Command::Symbols(symbols) => commands::symbols::run(&symbols),
         Command::Corpora(corpora) => commands::corpora::run(&corpora),
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Bench(bench) => commands::bench::run(&bench),

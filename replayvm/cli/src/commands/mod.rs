@@ -20,5 +20,7 @@ pub mod info;
 pub mod record;
 /// Replaying and checking.
 pub mod replay;
+/// Names for addresses.
+pub mod symbols;
 /// The timeline in the terminal.
 pub mod tui;
