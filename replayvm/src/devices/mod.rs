@@ -19,6 +19,8 @@ mod pic;
 mod pit;
 /// Reset, exit, debug console, 8042.
 mod platform;
+/// ACPI's fixed registers.
+mod power;
 /// Clock and CMOS RAM.
 mod rtc;
 /// Sections of saved state, and their errors.
@@ -36,10 +38,11 @@ pub use lapic::{APIC_DEFAULT_BASE, Lapic, PHYSICAL_ADDRESS_BITS};
 pub use pic::Pic;
 pub use pit::{PIT_HZ, Pit};
 pub use platform::{Platform, Signal};
+pub use power::{PM_TIMER_PORT, PM1_CONTROL_PORT, PM1_EVENT_PORT, Power, SCI_IRQ, SLEEP_TYPE_S5};
 pub use rtc::Rtc;
 pub use saved::RestoreError;
 pub use uart::Uart;
-pub use virtio::{DeviceWrite, MmioSlot, Virtio};
+pub use virtio::{DeviceWrite, Virtio};
 
 use deadline::Deadline;
 use saved::SavedState;
@@ -49,6 +52,17 @@ use crate::machine::{DiskImage, Entropy, GuestRam};
 /// Address and data of PCI configuration, which there is not. The reset register at 0xcf9 is among them, but only for byte
 /// accesses: a kernel that probes for PCI must not reset the machine.
 const PCI_CONFIGURATION: std::ops::RangeInclusive<u16> = 0xcf8..=0xcff;
+
+/// Where a guest finds a virtio device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MmioSlot {
+    /// Guest-physical address of its registers.
+    pub base: u64,
+    /// Bytes of them.
+    pub size: u32,
+    /// Its pin of the I/O APIC: level-triggered, active high, not shared.
+    pub gsi: u32,
+}
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
@@ -75,6 +89,8 @@ pub struct Devices {
     pub platform: Platform,
     /// Disks and the entropy device.
     pub virtio: Virtio,
+    /// ACPI's fixed registers.
+    pub power: Power,
     /// The CPU's INTR pin: computed after each change.
     interrupt_pending: bool,
     /// The earliest deadline: computed after each change.
@@ -102,6 +118,7 @@ impl Devices {
             lapic: Lapic::new(false),
             platform: Platform::new(),
             virtio: Virtio::default(),
+            power: Power::default(),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -147,6 +164,12 @@ impl Devices {
         let writes = self.virtio.serve(at, ram, entropy);
         self.settle();
         writes
+    }
+
+    /// The virtio devices, in the order in which the guest is to find them: for ACPI's tables.
+    #[must_use]
+    pub fn mmio_slots(&self) -> Vec<MmioSlot> {
+        self.virtio.slots()
     }
 
     /// IN: reads `size` bytes (1, 2 or 4) at a port, zero-extended. What no device claims reads as ones. A wide access to
@@ -275,6 +298,7 @@ impl Devices {
         }
         self.rtc.advance(now_ns);
         self.lapic.advance(now_ns);
+        self.power.advance(now_ns);
         self.settle();
     }
 
@@ -297,6 +321,7 @@ impl Devices {
             TimerSource::LapicTimer => self.lapic.deadline_mut(),
             TimerSource::RtcPeriodic => self.rtc.periodic_mut(),
             TimerSource::RtcUpdate => self.rtc.update_mut(),
+            TimerSource::PmTimer => self.power.deadline_mut(),
         }
         .decide(ns);
         self.settle();
@@ -385,6 +410,7 @@ impl Devices {
             saved::pack(self.lapic.state()),
             saved::pack(self.ioapic.state()),
             saved::pack(self.platform.state()),
+            saved::pack(self.power.state()),
         ];
         sections.extend(self.virtio.save());
         sections
@@ -404,6 +430,7 @@ impl Devices {
             lapic::State::NAME,
             ioapic::State::NAME,
             platform::State::NAME,
+            power::State::NAME,
         ];
         names.extend(self.virtio.sections());
         saved::check_names(sections, &names)?;
@@ -419,6 +446,7 @@ impl Devices {
             ioapic: Ioapic::from_state(saved::unpack(sections)?),
             platform: Platform::from_state(saved::unpack(sections)?),
             virtio: self.virtio.in_state(sections)?,
+            power: Power::from_state(saved::unpack(sections)?),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -443,6 +471,7 @@ impl Devices {
             TimerSource::LapicTimer => self.lapic.deadline(),
             TimerSource::RtcPeriodic => self.rtc.periodic(),
             TimerSource::RtcUpdate => self.rtc.update(),
+            TimerSource::PmTimer => self.power.deadline(),
         }
     }
 
@@ -455,6 +484,7 @@ impl Devices {
         for (gsi, high) in self.virtio.lines() {
             self.ioapic.set_line(gsi, high, &mut self.lapic);
         }
+        self.set_line(SCI_IRQ, self.power.line());
         let pic_output = self.pic.output();
         self.lapic.set_lint0(pic_output);
         self.ioapic.set_line(ioapic::PIC_PIN, pic_output, &mut self.lapic);
@@ -506,6 +536,7 @@ impl Devices {
             0xe9 | 0x402 => platform::DEBUG_CONSOLE_ID,
             0xf4 => 0,
             0xcf9 => self.platform.read_reset_control(),
+            power::FIRST_PORT..=power::LAST_PORT => self.power.read(now_ns, port),
             uart::BASE..=uart::LAST => self.uart.read((port - uart::BASE) as u8),
             _ => 0xff,
         }
@@ -526,6 +557,11 @@ impl Devices {
             0x92 => self.platform.write_port92(value),
             0xe9 | 0x402 => self.platform.write_console(value),
             0xcf9 => self.platform.write_reset_control(value),
+            power::FIRST_PORT..=power::LAST_PORT => {
+                if self.power.write(now_ns, port, value) {
+                    self.platform.raise(Signal::PowerOff);
+                }
+            }
             uart::BASE..=uart::LAST => self.uart.write((port - uart::BASE) as u8, value),
             // POST codes (0x80) among them: a write that only takes time.
             _ => {}
