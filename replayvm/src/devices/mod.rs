@@ -42,7 +42,7 @@ pub use power::{PM_TIMER_PORT, PM1_CONTROL_PORT, PM1_EVENT_PORT, Power, SCI_IRQ,
 pub use rtc::Rtc;
 pub use saved::RestoreError;
 pub use uart::Uart;
-pub use virtio::{DeviceWrite, MmioSlot, Virtio};
+pub use virtio::{DeviceWrite, Virtio};
 
 use deadline::Deadline;
 use saved::SavedState;

@@ -25,6 +25,7 @@ use virtio_queue::QueueT;
 
 pub use memory::DeviceWrite;
 
+use super::MmioSlot;
 use super::saved::{self, RestoreError};
 use crate::machine::{DiskImage, Entropy, GuestRam, MAX_DISKS, WrittenPages};
 use disk::Disk;
@@ -42,17 +43,6 @@ const STATE_VERSION: u32 = 1;
 const ENTROPY_SECTION: &str = "virtio-rng";
 const DISK_SECTIONS: [&str; MAX_DISKS] =
     ["virtio-blk0", "virtio-blk1", "virtio-blk2", "virtio-blk3", "virtio-blk4", "virtio-blk5", "virtio-blk6"];
-
-/// Where the guest finds a virtio device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MmioSlot {
-    /// Guest-physical address of its registers.
-    pub base: u64,
-    /// Bytes of them.
-    pub size: u32,
-    /// Its pin of the I/O APIC: level-triggered, active high, not shared.
-    pub gsi: u32,
-}
 
 #[derive(Debug, Clone)]
 enum Kind {
