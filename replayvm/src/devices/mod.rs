@@ -53,6 +53,17 @@ use crate::machine::{DiskImage, Entropy, GuestRam};
 /// accesses: a kernel that probes for PCI must not reset the machine.
 const PCI_CONFIGURATION: std::ops::RangeInclusive<u16> = 0xcf8..=0xcff;
 
+/// Where a guest finds a virtio device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MmioSlot {
+    /// Guest-physical address of its registers.
+    pub base: u64,
+    /// Bytes of them.
+    pub size: u32,
+    /// Its pin of the I/O APIC: level-triggered, active high, not shared.
+    pub gsi: u32,
+}
+
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
 
