@@ -72,6 +72,9 @@ pub struct GuestOptions {
     /// Ticks between checkpoints
     #[arg(long, default_value_t = 250_000, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
+    /// CPU feature that CPUID is to show (+) or to hide (-), by its name in Linux's /proc/cpuinfo; may be repeated
+    #[arg(long = "cpu-feature", value_name = "+NAME|-NAME", allow_hyphen_values = true)]
+    pub cpu_features: Vec<String>,
 }
 
 /// `replayvm hunt`

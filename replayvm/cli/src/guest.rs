@@ -74,6 +74,7 @@ pub fn settings(options: &GuestOptions, seed: u64) -> Settings {
         limit_ticks: options.limit,
         pass_code: options.pass,
         engine: options.engine.clone(),
+        cpu_features: options.cpu_features.clone(),
         ..Settings::default()
     }
 }

@@ -23,7 +23,7 @@ pub use watch::{Watch, WatchHit, WatchKind, WatchSet};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic};
 use recorder::{MachineDescription, Position};
-use replayvm_cpu::{Cpu, CpuState};
+use replayvm_cpu::{Cpu, CpuModel, CpuState, FeatureError};
 
 use crate::engine::Breakpoints;
 
@@ -55,6 +55,9 @@ pub enum MachineError {
     /// The recording names a CPU model that this version does not have.
     #[error("the recording's CPU model `{0}` is unknown to this command")]
     CpuModel(String),
+    /// A change of the model's features that this version cannot make.
+    #[error(transparent)]
+    CpuFeature(#[from] FeatureError),
 }
 
 /// Whether this version can build the machine of a description, which may come from anywhere. Allocates nothing.
@@ -68,6 +71,7 @@ pub fn check(description: &MachineDescription) -> Result<(), MachineError> {
     if description.cpu_model != replayvm_cpu::MODEL {
         return Err(MachineError::CpuModel(description.cpu_model.clone()));
     }
+    CpuModel::with_changes(&description.cpu_features)?;
     if description.flags_profile != replayvm_cpu::FLAGS_PROFILE {
         return Err(MachineError::FlagsProfile(description.flags_profile.clone()));
     }
@@ -96,7 +100,8 @@ impl Machine {
         let ram = GuestRam::new(description.memory_bytes)?;
         let mut platform = Platform::new(ram, description.ns_per_tick);
         platform.devices.set_memory_size(description.memory_bytes, 0);
-        Ok(Self { cpu: Cpu::new(CpuState::power_on()), platform })
+        let model = CpuModel::with_changes(&description.cpu_features)?;
+        Ok(Self { cpu: Cpu::with_model(CpuState::power_on(), model), platform })
     }
 
     /// A machine with its guest loaded, ready for its first instruction.

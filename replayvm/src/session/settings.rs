@@ -26,6 +26,8 @@ pub struct Settings {
     pub pass_code: u32,
     /// Engine by name.
     pub engine: String,
+    /// Changes of the features that CPUID tells, `+name` or `-name`, in this order.
+    pub cpu_features: Vec<String>,
 }
 
 impl Default for Settings {
@@ -40,6 +42,7 @@ impl Default for Settings {
             limit_ticks: 1_000_000_000,
             pass_code: 0x10,
             engine: "soft".to_owned(),
+            cpu_features: Vec::new(),
         }
     }
 }
@@ -62,7 +65,7 @@ impl Settings {
             pass_code: self.pass_code,
             disks: Vec::new(),
             entropy_device: false,
-            cpu_features: Vec::new(),
+            cpu_features: self.cpu_features.clone(),
         }
     }
 }

@@ -19,6 +19,7 @@ struct Report {
     memory_bytes: u64,
     ns_per_tick: u32,
     cpu_model: String,
+    cpu_features: Vec<String>,
     flags_profile: String,
     rules_version: u32,
     seed: u64,
@@ -63,8 +64,10 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         return Ok(FINE);
     }
     println!("{}: {} of guest `{}`", report.file, bytes(report.file_bytes), report.guest);
+    let changes: String =
+        report.cpu_features.iter().map(|change| format!(" {}", change.escape_debug())).collect();
     println!(
-        "  machine      {} RAM, CPU {}, flags {}, {} ns a tick, rules {}",
+        "  machine      {} RAM, CPU {}{changes}, flags {}, {} ns a tick, rules {}",
         bytes(report.memory_bytes),
         report.cpu_model,
         report.flags_profile,
@@ -138,6 +141,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         memory_bytes: description.memory_bytes,
         ns_per_tick: description.ns_per_tick,
         cpu_model: description.cpu_model.clone(),
+        cpu_features: description.cpu_features.clone(),
         flags_profile: description.flags_profile.clone(),
         rules_version: description.rules_version,
         seed: description.seed,

@@ -3,7 +3,7 @@
 use iced_x86::{Code, CpuidFeature as F, EncodingKind, Mnemonic as M, OpCodeOperandKind as K, Register};
 
 /// CPUID features whose instructions the software CPU executes.
-const CLAIMED: [F; 28] = [
+const CLAIMED: [F; 33] = [
     F::INTEL8086,
     F::INTEL186,
     F::INTEL286,
@@ -21,6 +21,7 @@ const CLAIMED: [F; 28] = [
     F::FXSR,
     F::LZCNT,
     F::MOVBE,
+    F::MMX,
     F::MSR,
     F::MULTIBYTENOP,
     F::PAUSE,
@@ -28,6 +29,10 @@ const CLAIMED: [F; 28] = [
     F::PREFETCHW,
     F::SSE,
     F::SSE2,
+    F::SSE3,
+    F::SSSE3,
+    F::SSE4_1,
+    F::SSE4_2,
     F::TSC,
     F::SYSCALL,
     F::SEP,
@@ -37,6 +42,10 @@ const CLAIMED: [F; 28] = [
 /// The x87 instructions that compute nothing.
 const X87: [M; 8] = [M::Fninit, M::Fnclex, M::Fldcw, M::Fnstcw, M::Fnstsw, M::Wait, M::Emms, M::Nop];
 
+/// The vector extensions after SSE2.
+const VECTORS: [(F, &str); 4] =
+    [(F::SSE3, "sse3"), (F::SSSE3, "ssse3"), (F::SSE4_1, "sse4.1"), (F::SSE4_2, "sse4.2")];
+
 /// A group for the coverage table.
 pub fn family(code: Code) -> &'static str {
     let features = code.cpuid_features();
@@ -45,6 +54,8 @@ pub fn family(code: Code) -> &'static str {
         "privileged (#GP)"
     } else if uses_mmx(code) {
         "mmx"
+    } else if let Some((_, name)) = VECTORS.iter().find(|(feature, _)| features.contains(feature)) {
+        name
     } else if features.contains(&F::SSE) {
         "sse"
     } else if features.contains(&F::SSE2) {
@@ -72,6 +83,14 @@ pub fn family(code: Code) -> &'static str {
     }
 }
 
+/// Whether prefixes may be put before a code as chance has it: those of the two-byte and three-byte opcode maps whose
+/// meaning hangs on them.
+pub fn takes_stray_prefixes(code: Code) -> bool {
+    use iced_x86::OpCodeTableKind as T;
+    let map = matches!(code.op_code().table(), T::T0F | T::T0F38 | T::T0F3A);
+    map && !matches!(family(code), "privileged (#GP)" | "branch" | "stack" | "x87" | "x87 control")
+}
+
 /// Whether the x87's state is part of what a code sees or changes: x87, MMX, and what saves them.
 pub fn uses_fpu(code: Code) -> bool {
     let features = code.cpuid_features();
@@ -97,7 +116,8 @@ pub fn supported() -> Vec<Code> {
     Code::values().filter(|&code| is_supported(code)).collect()
 }
 
-fn is_supported(code: Code) -> bool {
+/// Whether the software CPU claims a code.
+pub fn is_supported(code: Code) -> bool {
     let info = code.op_code();
     if !info.is_instruction() || !info.mode64() || info.encoding() != EncodingKind::Legacy || info.fwait() {
         return false;
@@ -106,17 +126,15 @@ fn is_supported(code: Code) -> bool {
     if !info.intel_decoder64() || info.decoder_option() != 0 || info.is_reserved_nop() {
         return false;
     }
-    if info.op_kinds().iter().any(|k| {
-        matches!(k, K::mm_reg | K::mm_rm | K::mm_or_mem | K::bnd_reg | K::bnd_or_mem_mpx | K::tr_reg)
-    }) {
-        return false; // MMX: not yet.
+    if info.op_kinds().iter().any(|k| matches!(k, K::bnd_reg | K::bnd_or_mem_mpx | K::tr_reg)) {
+        return false;
     }
     if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt | M::Fisttp)
         || X87.contains(&code.mnemonic())
     {
         return true;
     }
-    if matches!(code.mnemonic(), M::Maskmovq | M::Loadall | M::Getsec | M::Umov) {
+    if matches!(code.mnemonic(), M::Loadall | M::Getsec | M::Umov) {
         return false;
     }
     code.cpuid_features().iter().all(|f| CLAIMED.contains(f))
@@ -129,6 +147,10 @@ pub fn not_testable(code: Code) -> Option<&'static str> {
         M::Lzcnt => is_x86_feature_detected!("lzcnt"),
         M::Movbe => is_x86_feature_detected!("movbe"),
         M::Popcnt => is_x86_feature_detected!("popcnt"),
+        _ if code.cpuid_features().contains(&F::SSE3) => is_x86_feature_detected!("sse3"),
+        _ if code.cpuid_features().contains(&F::SSSE3) => is_x86_feature_detected!("ssse3"),
+        _ if code.cpuid_features().contains(&F::SSE4_1) => is_x86_feature_detected!("sse4.1"),
+        _ if code.cpuid_features().contains(&F::SSE4_2) => is_x86_feature_detected!("sse4.2"),
         M::Tzcnt => is_x86_feature_detected!("bmi1"),
         _ => true,
     };

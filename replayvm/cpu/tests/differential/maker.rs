@@ -383,7 +383,7 @@ impl Maker<'_> {
                 let small = insn.memory_base() == Register::EBX;
                 self.set_base(3, address, small);
             }
-            M::Maskmovdqu => {
+            M::Maskmovdqu | M::Maskmovq => {
                 let address = self.address(16);
                 let small = address_size(insn) == 4;
                 self.set_base(7, address, small);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use iced_x86::{Code, Formatter, Mnemonic, NasmFormatter, Register};
+use iced_x86::{Code, Formatter, Mnemonic, NasmFormatter, OpKind, Register};
 
 use crate::catalogue;
 use crate::common::{CODE, WINDOW};
@@ -194,15 +194,32 @@ fn is_save_or_restore(case: &Case) -> bool {
     )
 }
 
-/// On another processor than the profile's: results (not just flags) that the manuals leave undefined.
+/// On another processor than the profile's: results (not just flags) that the manuals leave undefined, or in which
+/// vendors differ.
 fn is_undefined(case: &Case) -> bool {
     let count = if case.insn.op2_register() == Register::CL {
         case.input.gpr[1] & 0x1f
     } else {
         u64::from(case.insn.immediate8() & 0x1f)
     };
+    let insn = &case.insn;
+    let converts = matches!(
+        insn.mnemonic(),
+        Mnemonic::Cvtpi2ps
+            | Mnemonic::Cvtps2pi
+            | Mnemonic::Cvttps2pi
+            | Mnemonic::Cvtpd2pi
+            | Mnemonic::Cvttpd2pi
+    );
+    // Which faults leave the processor in MMX mode, and whether CVTPI2PS and CVTPI2PD from memory enter it.
+    let is_mode = converts && case.input.mxcsr() & 0x1f80 != 0x1f80
+        || matches!(insn.mnemonic(), Mnemonic::Maskmovq)
+        || matches!(insn.mnemonic(), Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd)
+            && insn.op1_kind() == OpKind::Memory;
     let is_double = matches!(case.insn.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd);
-    is_double && case.insn.op1_register().size() == 2 && count > 16 || case.insn.code() == Code::Bswap_r16
+    is_double && case.insn.op1_register().size() == 2 && count > 16
+        || case.insn.code() == Code::Bswap_r16
+        || is_mode
 }
 
 fn describe(case: &Case, seed: u64, lines: &[String]) -> String {
@@ -212,7 +229,8 @@ fn describe(case: &Case, seed: u64, lines: &[String]) -> String {
     NasmFormatter::new().format(&case.insn, &mut assembly);
     let bytes: Vec<_> = case.bytes.iter().map(|b| format!("{b:02x}")).collect();
     let lock = if case.bad_lock { " (with a LOCK that it does not take)" } else { "" };
-    let _ = writeln!(text, "{:?}: {assembly}{lock}", case.insn.code());
+    let stray = if case.stray_prefix { " (with a stray prefix)" } else { "" };
+    let _ = writeln!(text, "{:?}: {assembly}{lock}{stray}", case.insn.code());
     let _ = writeln!(text, "  bytes    {} at {:#x}", bytes.join(" "), case.input.rip);
     let _ = writeln!(text, "  {}", registers(&case.input).join("\n  "));
     for (address, bytes) in &case.patches {
