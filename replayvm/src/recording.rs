@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use recorder::{Event, ImageRole, Position, ReadError, Recording};
+use recorder::{BootKind, Event, ImageRole, Position, ReadError, Recording};
 
 use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker, StoreError};
 use crate::engine::Engine;
@@ -269,6 +269,11 @@ impl OpenRecording {
         store: &PageStore,
     ) -> Result<(Driver, RamTracker), StartError> {
         let mut machine = Machine::bare(self.recording.description()).map_err(OpenError::from)?;
+        if self.recording.description().boot == BootKind::Firmware {
+            let images =
+                self.images().map_err(|source| OpenError::Read { path: self.path.clone(), source })?;
+            machine.attach(self.recording.description(), &images).map_err(OpenError::from)?;
+        }
         machine.platform.entropy = inputs.entropy();
         let engine = engine(&machine)?;
         let tracker = RamTracker::new(&machine.platform.ram);
