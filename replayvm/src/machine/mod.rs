@@ -6,6 +6,10 @@
 pub mod boot;
 /// Virtual time.
 mod clock;
+/// Disk images.
+mod disk;
+/// Pages that are not RAM: what the guest has written to its disks.
+mod hidden;
 /// The machine around the CPU, as the CPU's bus.
 mod platform;
 /// Guest RAM.
@@ -16,6 +20,11 @@ mod saved;
 mod watch;
 
 pub use clock::VirtualClock;
+pub use disk::{
+    DEFAULT_EMBEDDED_BYTES, DiskError, DiskImage, DiskPaths, MAX_DISK_BYTES, MAX_DISKS, SECTOR_BYTES,
+    WrittenPages,
+};
+pub use hidden::FIRST_HIDDEN_GFN;
 pub use platform::{Entropy, ExitFilter, Platform, position};
 pub use ram::{GuestRam, MAX_RAM_BYTES, PAGE_BYTES, RamDigest, RamError};
 pub use saved::RestoreError;
@@ -23,8 +32,9 @@ pub use watch::{Watch, WatchHit, WatchKind, WatchSet};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic};
 use recorder::{MachineDescription, Position};
-use replayvm_cpu::{Cpu, CpuState};
+use replayvm_cpu::{Cpu, CpuModel, CpuState, FeatureError};
 
+use crate::devices::Virtio;
 use crate::engine::Breakpoints;
 
 pub use boot::{BootError, GuestImages, Module};
@@ -40,6 +50,9 @@ pub enum MachineError {
     /// RAM.
     #[error(transparent)]
     Ram(#[from] RamError),
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The guest image.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -55,6 +68,9 @@ pub enum MachineError {
     /// The recording names a CPU model that this version does not have.
     #[error("the recording's CPU model `{0}` is unknown to this command")]
     CpuModel(String),
+    /// A change of the model's features that this version cannot make.
+    #[error(transparent)]
+    CpuFeature(#[from] FeatureError),
 }
 
 /// Whether this version can build the machine of a description, which may come from anywhere. Allocates nothing.
@@ -68,13 +84,21 @@ pub fn check(description: &MachineDescription) -> Result<(), MachineError> {
     if description.cpu_model != replayvm_cpu::MODEL {
         return Err(MachineError::CpuModel(description.cpu_model.clone()));
     }
+    CpuModel::with_changes(&description.cpu_features)?;
     if description.flags_profile != replayvm_cpu::FLAGS_PROFILE {
         return Err(MachineError::FlagsProfile(description.flags_profile.clone()));
     }
     if description.ns_per_tick == 0 {
         return Err(MachineError::TicksTakeNoTime);
     }
+    disk::check(&description.disks)?;
     Ok(GuestRam::check_size(description.memory_bytes)?)
+}
+
+/// The number past the last page that the machine of a description has, what is written to its disks included.
+#[must_use]
+pub fn tracked_pages(description: &MachineDescription) -> u64 {
+    GuestRam::pages_tracked(description.memory_bytes, disk::layout(&description.disks).1)
 }
 
 /// A whole machine.
@@ -87,16 +111,19 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with nothing loaded: all RAM zero, CPU and devices as after power-on.
+    /// A machine with nothing loaded: all RAM zero, CPU and devices as after power-on, disks without their images.
     ///
     /// # Errors
     /// The description asks for something that this host or this version does not have.
     pub fn bare(description: &MachineDescription) -> Result<Self, MachineError> {
         check(description)?;
-        let ram = GuestRam::new(description.memory_bytes)?;
+        let (written, hidden_pages) = disk::layout(&description.disks);
+        let ram = GuestRam::with_hidden(description.memory_bytes, hidden_pages)?;
         let mut platform = Platform::new(ram, description.ns_per_tick);
         platform.devices.set_memory_size(description.memory_bytes, 0);
-        Ok(Self { cpu: Cpu::new(CpuState::power_on()), platform })
+        platform.devices.set_virtio(Virtio::new(description, &written));
+        let model = CpuModel::with_changes(&description.cpu_features)?;
+        Ok(Self { cpu: Cpu::with_model(CpuState::power_on(), model), platform })
     }
 
     /// A machine with its guest loaded, ready for its first instruction.
@@ -107,6 +134,41 @@ impl Machine {
         let mut machine = Self::bare(description)?;
         boot::load(&mut machine, description, images)?;
         Ok(machine)
+    }
+
+    /// Puts the images into the machine's disks, in their order. To be done before it runs.
+    ///
+    /// # Errors
+    /// They are not as many as the disks of `description`.
+    pub fn insert_disks(
+        &mut self,
+        description: &MachineDescription,
+        images: &[DiskImage],
+    ) -> Result<(), MachineError> {
+        let (found, expected) = (images.len(), description.disks.len());
+        if found != expected
+            || images.iter().zip(&description.disks).any(|(image, disk)| image.disk() != disk)
+        {
+            return Err(DiskError::Count { found, expected }.into());
+        }
+        self.platform.devices.set_disk_images(images);
+        Ok(())
+    }
+
+    /// To be called after each step, before anything else looks at the machine: what the step has asked of devices is done now, and
+    /// the CPU forgets what it remembers of memory that they have written.
+    #[inline(always)]
+    pub fn after_step(&mut self) {
+        if self.platform.has_requests() {
+            self.serve_requests();
+        }
+    }
+
+    #[cold]
+    fn serve_requests(&mut self) {
+        if self.platform.serve_requests() {
+            self.cpu.state_changed();
+        }
     }
 
     /// Where the machine is.

@@ -10,10 +10,13 @@ use super::ram::GuestRam;
 use super::watch::WatchSet;
 use crate::devices::{Devices, Signal};
 
-/// Where RDRAND and RDSEED take their values from.
+/// Where RDRAND, RDSEED and the entropy device take their values from.
 pub trait Entropy: Send {
     /// The value that an instruction at `at` reads, of `size` bytes.
     fn next(&mut self, at: Position, size: u8) -> u64;
+
+    /// The `len` bytes that the entropy device hands out for the `index`th request of the step at `at`.
+    fn bytes(&mut self, at: Position, index: usize, len: usize) -> Vec<u8>;
 }
 
 /// Entropy of a machine that nobody feeds: zero.
@@ -23,6 +26,10 @@ pub(crate) struct NoEntropy;
 impl Entropy for NoEntropy {
     fn next(&mut self, _at: Position, _size: u8) -> u64 {
         0
+    }
+
+    fn bytes(&mut self, _at: Position, _index: usize, len: usize) -> Vec<u8> {
+        vec![0; len]
     }
 }
 
@@ -85,6 +92,8 @@ pub struct Platform {
     pub hold_until: u64,
     held: bool,
     pending: bool,
+    /// The step under way has asked something of a device that is served after the step: its moment. Never at a position.
+    requested: Option<Moment>,
     /// The tick at which the machine next needs its inputs: a device deadline, the end of a hold, a logged event.
     pub due_tick: u64,
     /// The next event or poll that the session waits for.
@@ -119,6 +128,7 @@ impl Platform {
             hold_until: 0,
             held: false,
             pending: false,
+            requested: None,
             due_tick: 0,
             input_tick: u64::MAX,
         }
@@ -139,11 +149,39 @@ impl Platform {
         self.due_tick = due;
     }
 
+    /// Whether the step has asked something of a device that is to be served before the next one.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.requested.is_some()
+    }
+
+    /// The machine has been put into another state.
+    pub(super) fn forget_requests(&mut self) {
+        self.requested = None;
+    }
+
+    /// Serves what the step has asked of devices. Says whether they have written to RAM: then whoever remembers anything of
+    /// memory has to forget it.
+    pub(super) fn serve_requests(&mut self) -> bool {
+        let Some(moment) = self.requested.take() else { return false };
+        let at = position(moment);
+        let writes = self.devices.serve_virtio(at, &mut self.ram, self.entropy.as_mut());
+        if !self.watches.is_empty() {
+            for (gpa, len) in &writes {
+                self.watches.access(at, *gpa, *len, true);
+            }
+        }
+        self.after_device_access(moment);
+        !writes.is_empty()
+    }
+
     /// Whether the run has something for its session to look at before the next step.
     #[inline(always)]
     #[must_use]
     pub fn wants_attention(&self) -> bool {
         self.signal.is_some()
+            || self.requested.is_some()
             || self.watches.is_hit()
             || self.stopped_on.is_some()
             || self.exits.len() >= MAX_EXITS
@@ -160,6 +198,9 @@ impl Platform {
     }
 
     fn after_device_access(&mut self, at: Moment) {
+        if self.requested.is_none() && self.devices.virtio_notified() {
+            self.requested = Some(at);
+        }
         if self.signal.is_none() {
             self.signal = self.devices.take_signal();
         }

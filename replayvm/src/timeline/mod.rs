@@ -24,7 +24,7 @@ pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
 
 use crate::checkpoint::{Cache, PageStore, RamTracker, StoreError};
 use crate::engine::{Breakpoints, SoftEngine};
-use crate::machine::{Machine, RamError};
+use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
 use crate::session::{Divergence, Driver, Halt, Pace, Replayed, SessionError};
 
@@ -86,7 +86,16 @@ impl Timeline {
     /// # Errors
     /// The recording cannot be opened.
     pub fn open(path: &Path) -> Result<Self, TimelineError> {
-        let (opened, store) = OpenRecording::open(path)?;
+        Self::open_finding(path, &DiskPaths::default())
+    }
+
+    /// The same with other places for disk images that are not in the recording.
+    ///
+    /// # Errors
+    /// The recording cannot be opened, or an image is missing.
+    pub fn open_finding(path: &Path, disks: &DiskPaths) -> Result<Self, TimelineError> {
+        let (mut opened, store) = OpenRecording::open(path)?;
+        opened.look_for_disks_in(disks);
         let mut inputs = opened.inputs();
         let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine)), &mut inputs, &store)?;
         let end = opened.last_position();

@@ -15,6 +15,8 @@ mod bits;
 mod control;
 /// Control and debug registers.
 pub(crate) mod control_registers;
+/// CRC32.
+mod crc;
 /// Data movement.
 mod data;
 /// Descriptors in memory: reading, checking, marking.
@@ -29,6 +31,8 @@ mod interrupt;
 mod io;
 /// Loading data and stack segments.
 mod load_segment;
+/// MMX.
+mod mmx;
 /// Model-specific registers.
 mod msr;
 /// Multiplication and division.
@@ -37,7 +41,7 @@ mod multiply;
 pub(crate) mod operand;
 /// Shifts and rotations.
 mod shift;
-/// SSE and SSE2.
+/// SSE to SSE4.2.
 mod sse;
 /// The stack.
 mod stack;
@@ -51,7 +55,7 @@ mod system;
 mod tables;
 /// Task switches.
 mod task;
-/// x87 control, FXSAVE and FXRSTOR.
+/// The x87 FPU, FXSAVE and FXRSTOR.
 mod x87;
 
 use iced_x86::{Instruction, Mnemonic};
@@ -194,6 +198,7 @@ impl<B: Bus> Exec<'_, B> {
             M::Tzcnt => self.tzcnt(),
             M::Lzcnt => self.lzcnt(),
             M::Popcnt => self.popcnt(),
+            M::Crc32 => self.crc32(),
             M::Movsb | M::Movsw | M::Movsq => self.movs(),
             M::Movsd if self.insn.is_string_instruction() => self.movs(),
             M::Cmpsb | M::Cmpsw | M::Cmpsq => self.cmps(),
@@ -271,7 +276,106 @@ impl<B: Bus> Exec<'_, B> {
             M::In => self.input(),
             M::Out => self.output(),
 
-            // SSE, SSE2 and the x87 control instructions.
+            // x87, and what saves it.
+            M::F2xm1
+            | M::Fabs
+            | M::Fadd
+            | M::Faddp
+            | M::Fbld
+            | M::Fbstp
+            | M::Fchs
+            | M::Fcmovb
+            | M::Fcmovbe
+            | M::Fcmove
+            | M::Fcmovnb
+            | M::Fcmovnbe
+            | M::Fcmovne
+            | M::Fcmovnu
+            | M::Fcmovu
+            | M::Fcom
+            | M::Fcomi
+            | M::Fcomip
+            | M::Fcomp
+            | M::Fcompp
+            | M::Fcos
+            | M::Fdecstp
+            | M::Fdiv
+            | M::Fdivp
+            | M::Fdivr
+            | M::Fdivrp
+            | M::Ffree
+            | M::Ffreep
+            | M::Fiadd
+            | M::Ficom
+            | M::Ficomp
+            | M::Fidiv
+            | M::Fidivr
+            | M::Fild
+            | M::Fimul
+            | M::Fincstp
+            | M::Fist
+            | M::Fistp
+            | M::Fisttp
+            | M::Fisub
+            | M::Fisubr
+            | M::Fld
+            | M::Fld1
+            | M::Fldcw
+            | M::Fldenv
+            | M::Fldl2e
+            | M::Fldl2t
+            | M::Fldlg2
+            | M::Fldln2
+            | M::Fldpi
+            | M::Fldz
+            | M::Fmul
+            | M::Fmulp
+            | M::Fnclex
+            | M::Fndisi
+            | M::Fneni
+            | M::Fninit
+            | M::Fnop
+            | M::Fnsave
+            | M::Fnsetpm
+            | M::Fnstcw
+            | M::Fnstenv
+            | M::Fnstsw
+            | M::Fpatan
+            | M::Fprem
+            | M::Fprem1
+            | M::Fptan
+            | M::Frndint
+            | M::Frstor
+            | M::Fscale
+            | M::Fsin
+            | M::Fsincos
+            | M::Fsqrt
+            | M::Fst
+            | M::Fstp
+            | M::Fstpnce
+            | M::Fsub
+            | M::Fsubp
+            | M::Fsubr
+            | M::Fsubrp
+            | M::Ftst
+            | M::Fucom
+            | M::Fucomi
+            | M::Fucomip
+            | M::Fucomp
+            | M::Fucompp
+            | M::Fxam
+            | M::Fxch
+            | M::Fxrstor
+            | M::Fxrstor64
+            | M::Fxsave
+            | M::Fxsave64
+            | M::Fxtract
+            | M::Fyl2x
+            | M::Fyl2xp1
+            | M::Wait
+            | M::Emms => self.x87(),
+
+            // SSE and MMX.
             _ => self.sse(),
         }
     }
