@@ -6,6 +6,8 @@
 
 /// Every guest.
 mod catalogue;
+/// Real Linux: kernel, programs and firmware that `corpora/linux/fetch` gets, and what is built of them.
+pub mod linux;
 
 /// What a guest writes to port [`EXIT_PORT`] when its invariant held.
 pub const PASS: u32 = 0x10;

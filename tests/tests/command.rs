@@ -631,12 +631,15 @@ fn corpora_lists_every_guest_in_text_and_in_json() {
     let json = run(["corpora", "--json"]).exits(0).json();
     let text = run(["corpora"]).exits(0);
     let rows = json.as_array().unwrap();
-    assert_eq!(rows.len(), corpora::all().len());
-    for (row, guest) in rows.iter().zip(corpora::all()) {
-        assert_eq!(row["name"], guest.name);
-        assert_eq!(row["oracle"], guest.oracle);
-        assert!(text.stdout.contains(&format!("{}: {}\n", guest.name, guest.title)), "{text}");
-        assert!(text.stdout.contains(guest.bug) && text.stdout.contains(guest.oracle), "{text}");
+    let bare = corpora::all().iter().map(|guest| (guest.name, guest.title, guest.bug, guest.oracle));
+    let linux = corpora::linux::all().iter().map(|guest| (guest.name, guest.title, guest.bug, guest.oracle));
+    let guests: Vec<_> = bare.chain(linux).collect();
+    assert_eq!(rows.len(), guests.len());
+    for (row, (name, title, bug, oracle)) in rows.iter().zip(guests) {
+        assert_eq!(row["name"], name);
+        assert_eq!(row["oracle"], oracle);
+        assert!(text.stdout.contains(&format!("{name}: {title}\n")), "{text}");
+        assert!(text.stdout.contains(bug) && text.stdout.contains(oracle), "{text}");
     }
 }
 

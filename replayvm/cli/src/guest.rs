@@ -18,6 +18,18 @@ pub struct Guest {
     pub name: String,
     /// What it boots from.
     pub images: GuestImages,
+    /// What its kernel is told before what the user adds.
+    command_line: &'static str,
+}
+
+impl Guest {
+    fn command_line(&self, append: &str) -> String {
+        match (self.command_line, append) {
+            (own, "") => own.to_owned(),
+            ("", append) => append.to_owned(),
+            (own, append) => format!("{own} {append}"),
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -32,6 +44,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// The guest that the options name.
 pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
+    if let Some(guest) = corpora::linux::find(&options.guest) {
+        return find_linux(guest, options);
+    }
     let (name, kernel) = match corpora::find(&options.guest) {
         Some(guest) => (guest.name.to_owned(), guest.image.to_vec()),
         None => {
@@ -58,7 +73,17 @@ pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
         });
     }
     let initrd = options.initrd.as_deref().map(read).transpose()?;
-    Ok(Guest { name, images: GuestImages { kernel, modules, initrd } })
+    Ok(Guest { name, images: GuestImages { kernel, modules, initrd }, command_line: "" })
+}
+
+/// A Linux guest of the corpora, built from what has been fetched.
+fn find_linux(guest: &corpora::linux::LinuxGuest, options: &GuestOptions) -> Result<Guest, Failure> {
+    if options.initrd.is_some() {
+        return Err(Failure::input_text(format!("{} has an initial RAM disk of its own", guest.name)));
+    }
+    let built = guest.images().map_err(|error| Failure::input(&error))?;
+    let images = GuestImages { kernel: built.kernel, initrd: Some(built.initrd), ..GuestImages::default() };
+    Ok(Guest { name: guest.name.to_owned(), images, command_line: guest.command_line })
 }
 
 /// How a run is meant to end, which says how long it may be.
@@ -93,7 +118,7 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
     let memory = if linux { LINUX_MEMORY_BYTES } else { defaults.memory_bytes };
     Settings {
         memory_bytes: options.memory.unwrap_or(memory),
-        command_line: options.append.clone(),
+        command_line: guest.command_line(&options.append),
         seed,
         perturbation: Perturbation {
             timer_delay_ns: options.timer_delay,

@@ -19,6 +19,8 @@ mod pic;
 mod pit;
 /// Reset, exit, debug console, 8042.
 mod platform;
+/// ACPI's fixed registers.
+mod power;
 /// Clock and CMOS RAM.
 mod rtc;
 /// Sections of saved state, and their errors.
@@ -34,6 +36,7 @@ pub use lapic::{APIC_DEFAULT_BASE, Lapic, PHYSICAL_ADDRESS_BITS};
 pub use pic::Pic;
 pub use pit::{PIT_HZ, Pit};
 pub use platform::{Platform, Signal};
+pub use power::{PM_TIMER_PORT, PM1_CONTROL_PORT, PM1_EVENT_PORT, Power, SCI_IRQ, SLEEP_TYPE_S5};
 pub use rtc::Rtc;
 pub use saved::RestoreError;
 pub use uart::Uart;
@@ -44,6 +47,17 @@ use saved::SavedState;
 /// Address and data of PCI configuration, which there is not. The reset register at 0xcf9 is among them, but only for byte
 /// accesses: a kernel that probes for PCI must not reset the machine.
 const PCI_CONFIGURATION: std::ops::RangeInclusive<u16> = 0xcf8..=0xcff;
+
+/// Where a guest finds a virtio device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MmioSlot {
+    /// Guest-physical address of its registers.
+    pub base: u64,
+    /// Bytes of them.
+    pub size: u32,
+    /// Its pin of the I/O APIC: level-triggered, active high, not shared.
+    pub gsi: u32,
+}
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
@@ -68,6 +82,8 @@ pub struct Devices {
     pub ioapic: Ioapic,
     /// Reset, exit, debug console, 8042.
     pub platform: Platform,
+    /// ACPI's fixed registers.
+    pub power: Power,
     /// The CPU's INTR pin: computed after each change.
     interrupt_pending: bool,
     /// The earliest deadline: computed after each change.
@@ -94,6 +110,7 @@ impl Devices {
             rtc: Rtc::new(),
             lapic: Lapic::new(false),
             platform: Platform::new(),
+            power: Power::default(),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -110,6 +127,12 @@ impl Devices {
     /// Tells the guest, in CMOS RAM, how much memory there is below and above 4 GiB.
     pub fn set_memory_size(&mut self, below_4g_bytes: u64, above_4g_bytes: u64) {
         self.rtc.set_memory_size(below_4g_bytes, above_4g_bytes);
+    }
+
+    /// The virtio devices, in the order in which the guest is to find them: for ACPI's tables. This machine has none yet.
+    #[must_use]
+    pub fn mmio_slots(&self) -> Vec<MmioSlot> {
+        Vec::new()
     }
 
     /// IN: reads `size` bytes (1, 2 or 4) at a port, zero-extended. What no device claims reads as ones. A wide access to
@@ -234,6 +257,7 @@ impl Devices {
         }
         self.rtc.advance(now_ns);
         self.lapic.advance(now_ns);
+        self.power.advance(now_ns);
         self.settle();
     }
 
@@ -256,6 +280,7 @@ impl Devices {
             TimerSource::LapicTimer => self.lapic.deadline_mut(),
             TimerSource::RtcPeriodic => self.rtc.periodic_mut(),
             TimerSource::RtcUpdate => self.rtc.update_mut(),
+            TimerSource::PmTimer => self.power.deadline_mut(),
         }
         .decide(ns);
         self.settle();
@@ -344,6 +369,7 @@ impl Devices {
             saved::pack(self.lapic.state()),
             saved::pack(self.ioapic.state()),
             saved::pack(self.platform.state()),
+            saved::pack(self.power.state()),
         ]
     }
 
@@ -361,6 +387,7 @@ impl Devices {
             lapic::State::NAME,
             ioapic::State::NAME,
             platform::State::NAME,
+            power::State::NAME,
         ];
         saved::check_names(sections, &names)?;
         let mut restored = Self {
@@ -374,6 +401,7 @@ impl Devices {
             lapic: Lapic::from_state(saved::unpack(sections)?),
             ioapic: Ioapic::from_state(saved::unpack(sections)?),
             platform: Platform::from_state(saved::unpack(sections)?),
+            power: Power::from_state(saved::unpack(sections)?),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -398,6 +426,7 @@ impl Devices {
             TimerSource::LapicTimer => self.lapic.deadline(),
             TimerSource::RtcPeriodic => self.rtc.periodic(),
             TimerSource::RtcUpdate => self.rtc.update(),
+            TimerSource::PmTimer => self.power.deadline(),
         }
     }
 
@@ -407,6 +436,7 @@ impl Devices {
         self.set_line(platform::KEYBOARD_IRQ, self.platform.keyboard_line());
         self.set_line(uart::IRQ, self.uart.line());
         self.set_line(rtc::IRQ, self.rtc.line());
+        self.set_line(SCI_IRQ, self.power.line());
         let pic_output = self.pic.output();
         self.lapic.set_lint0(pic_output);
         self.ioapic.set_line(ioapic::PIC_PIN, pic_output, &mut self.lapic);
@@ -458,6 +488,7 @@ impl Devices {
             0xe9 | 0x402 => platform::DEBUG_CONSOLE_ID,
             0xf4 => 0,
             0xcf9 => self.platform.read_reset_control(),
+            power::FIRST_PORT..=power::LAST_PORT => self.power.read(now_ns, port),
             uart::BASE..=uart::LAST => self.uart.read((port - uart::BASE) as u8),
             _ => 0xff,
         }
@@ -478,6 +509,11 @@ impl Devices {
             0x92 => self.platform.write_port92(value),
             0xe9 | 0x402 => self.platform.write_console(value),
             0xcf9 => self.platform.write_reset_control(value),
+            power::FIRST_PORT..=power::LAST_PORT => {
+                if self.power.write(now_ns, port, value) {
+                    self.platform.raise(Signal::PowerOff);
+                }
+            }
             uart::BASE..=uart::LAST => self.uart.write((port - uart::BASE) as u8, value),
             // POST codes (0x80) among them: a write that only takes time.
             _ => {}

@@ -42,6 +42,8 @@ pub enum Signal {
     Reset,
     /// The local APIC delivered INIT to the CPU.
     Init,
+    /// The guest turned the machine off.
+    PowerOff,
 }
 
 /// A controller command that waits for its data byte at port 0x60.

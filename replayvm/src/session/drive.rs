@@ -114,6 +114,7 @@ impl Driver {
         match self.machine.platform.signal {
             Some(Signal::DebugExit(code)) => Some(EndReason::DebugExit { code }),
             Some(Signal::Reset | Signal::Init) => Some(EndReason::Reset),
+            Some(Signal::PowerOff) => Some(EndReason::PowerOff),
             None => self.machine.cpu.state.shutdown.then_some(EndReason::TripleFault),
         }
     }

@@ -161,7 +161,12 @@ impl RecordSession {
         self.write_down()?;
         let digest = self.checkpoint()?;
         let machine = &self.driver.machine;
-        let passed = reason == EndReason::DebugExit { code: self.settings.pass_code };
+        let passed = match reason {
+            EndReason::DebugExit { code } => code == self.settings.pass_code,
+            // A system that comes to its orderly end; one that panics resets or hangs.
+            EndReason::PowerOff => true,
+            _ => false,
+        };
         let end = End { position: machine.position(), instructions: machine.instructions(), digest, reason };
         self.outcome.end = end.clone();
         self.outcome.passed = passed;

@@ -16,6 +16,8 @@ const CODE_32: u16 = 0xc09b;
 const CODE_64: u16 = 0xa09b;
 const DATA_32: u16 = 0xc093;
 const TSS_BUSY: u16 = 0x008b;
+/// IA32_MTRR_DEF_TYPE as firmware leaves it: MTRRs enabled, memory is write-back. Without it Linux does without PAT.
+const MTRR_WRITE_BACK: u64 = 0x806;
 
 const RAX: usize = 0;
 const RBX: usize = 3;
@@ -120,6 +122,7 @@ pub(super) fn long(machine: &mut Machine, address: u64, information: u64) -> Res
 /// Linux's 32-bit protocol: flat protected mode, paging off, ESI at the zero page, interrupts off.
 pub(super) fn linux_protected(machine: &mut Machine, address: u64, zero_page: u64) -> Result<(), BootError> {
     let mut state = LINUX.state(CODE_32);
+    state.mtrr_def_type = MTRR_WRITE_BACK;
     LINUX.write_gdt(machine, &mut state, CODE_32)?;
     state.rip = address & 0xffff_ffff;
     state.gpr[RSP] = STACK_TOP;
@@ -131,6 +134,7 @@ pub(super) fn linux_protected(machine: &mut Machine, address: u64, zero_page: u6
 /// Linux's 64-bit protocol: long mode, the first 4 GiB identity-mapped, RSI at the zero page, interrupts off.
 pub(super) fn linux_long(machine: &mut Machine, address: u64, zero_page: u64) -> Result<(), BootError> {
     let mut state = LINUX.state(CODE_64);
+    state.mtrr_def_type = MTRR_WRITE_BACK;
     LINUX.write_gdt(machine, &mut state, CODE_64)?;
     long_mode(machine, &mut state)?;
     state.rip = address;

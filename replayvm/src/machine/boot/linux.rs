@@ -12,7 +12,7 @@ use recorder::MachineDescription;
 use vm_memory::{ByteValued, GuestAddress};
 
 use super::map::{HIGH_MEMORY, MemoryMap, place_initrd};
-use super::{BootError, GuestImages, elf, entry};
+use super::{BootError, GuestImages, acpi, elf, entry};
 use crate::machine::Machine;
 
 /// Where the setup header lies in a bzImage and in the zero page.
@@ -185,7 +185,9 @@ fn enter(
         header.ramdisk_size = initrd.len() as u32;
     }
 
-    let mut page = boot_params { hdr: header, ..boot_params::default() };
+    let slots = machine.platform.devices.mmio_slots();
+    let acpi_rsdp_addr = acpi::write(machine, &slots)?;
+    let mut page = boot_params { hdr: header, acpi_rsdp_addr, ..boot_params::default() };
     let map = MemoryMap::of(machine.platform.ram.bytes());
     for (slot, range) in page.e820_table.iter_mut().zip(map.ranges()) {
         *slot = boot_e820_entry { addr: range.base, size: range.end - range.base, r#type: range.kind as u32 };

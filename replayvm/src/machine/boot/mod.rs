@@ -1,5 +1,7 @@
 //! Loading a guest image and setting the CPU up to enter it.
 
+/// ACPI tables.
+mod acpi;
 /// ELF program headers.
 mod elf;
 /// The state of the CPU at each kind of entry.
@@ -100,6 +102,9 @@ pub enum BootError {
         /// The limit.
         limit: usize,
     },
+    /// More devices than ACPI's tables have room for.
+    #[error("the machine has more devices than its ACPI tables have room for")]
+    Acpi,
     /// A store outside RAM.
     #[error(transparent)]
     Ram(#[from] RamError),
