@@ -161,6 +161,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Reads a disk from `place` on as it is now, as the guest would. Looking changes nothing. `false`: there is no such disk, or not that
+    /// much of it.
+    #[must_use]
+    pub fn read_disk(&self, disk: usize, place: u64, into: &mut [u8]) -> bool {
+        self.platform.devices.virtio.read_disk(disk, place, &self.platform.ram, into)
+    }
+
     /// To be called after each step, before anything else looks at the machine: what the step has asked of devices is done now, and
     /// the CPU forgets what it remembers of memory that they have written.
     #[inline(always)]
