@@ -51,8 +51,10 @@ pub struct GuestRam {
     memory: GuestMemoryMmap,
     host: *mut u8,
     bytes: u64,
-    /// One bit a page: written since the last [`GuestRam::take_dirty`].
-    dirty: Vec<u64>,
+    /// One byte a page: written since the last [`GuestRam::take_dirty`].
+    dirty: Vec<u8>,
+    /// Counts writes by others than the CPU.
+    version: u64,
 }
 
 // SAFETY: `host` points into the mapping that `memory` owns, which does not move and lives as long; the pointer is
@@ -72,7 +74,7 @@ impl GuestRam {
         let region = memory.find_region(GuestAddress(0)).ok_or(RamError::Size(bytes))?;
         let host = region.as_ptr();
         let pages = size / PAGE_BYTES;
-        Ok(Self { memory, host, bytes, dirty: vec![0; pages.div_ceil(64)] })
+        Ok(Self { memory, host, bytes, dirty: vec![0; pages.next_multiple_of(8)], version: 0 })
     }
 
     /// Whether RAM can have this size.
@@ -108,8 +110,8 @@ impl GuestRam {
     #[inline(always)]
     #[must_use]
     pub fn contains(&self, gpa: u64, len: usize) -> bool {
-        // RAM is far smaller than 2^63, so the sum cannot wrap when the first test holds.
-        gpa < self.bytes && gpa + len as u64 <= self.bytes
+        // One comparison where `len` is known and less than RAM, which is at least 1 MiB.
+        len as u64 <= self.bytes && gpa <= self.bytes - len as u64
     }
 
     /// Loads `N` bytes if they are RAM.
@@ -138,9 +140,28 @@ impl GuestRam {
     /// Notes that somebody else (KVM) has written a page.
     #[inline(always)]
     pub fn mark_dirty(&mut self, gfn: u64) {
-        if let Some(word) = self.dirty.get_mut((gfn >> 6) as usize) {
-            *word |= 1 << (gfn & 63);
+        if let Some(page) = self.dirty.get_mut(gfn as usize) {
+            *page = 1;
         }
+    }
+
+    /// A device has written bytes of RAM in another way than by [`GuestRam::write_slice`].
+    pub fn device_wrote(&mut self, gpa: u64, len: u64) {
+        if len == 0 {
+            return;
+        }
+        let last = gpa.saturating_add(len - 1).min(self.bytes - 1);
+        for gfn in gpa >> 12..=last >> 12 {
+            self.mark_dirty(gfn);
+        }
+        self.version += 1;
+    }
+
+    /// Changes whenever somebody else than the CPU has written RAM.
+    #[inline(always)]
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Any bytes of RAM.
@@ -154,7 +175,7 @@ impl GuestRam {
         Ok(unsafe { std::slice::from_raw_parts(self.host.add(gpa as usize), len) })
     }
 
-    /// Copies bytes into RAM.
+    /// Copies bytes into RAM, for devices and loaders.
     ///
     /// # Errors
     /// The range is not in RAM.
@@ -163,9 +184,7 @@ impl GuestRam {
         if bytes.is_empty() {
             return Ok(());
         }
-        for gfn in gpa >> 12..=(gpa + bytes.len() as u64 - 1) >> 12 {
-            self.mark_dirty(gfn);
-        }
+        self.device_wrote(gpa, bytes.len() as u64);
         // SAFETY: the range lies in the mapping, `bytes` cannot overlap it (guest RAM is never lent out mutably).
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.host.add(gpa as usize), bytes.len());
@@ -222,17 +241,22 @@ impl GuestRam {
             )
         }
         .map_err(RamError::MapFile)?;
+        self.version += 1;
         Ok(())
     }
 
     /// The pages written since the last call, in order; the set is empty afterwards.
     pub fn take_dirty(&mut self) -> Vec<u64> {
         let mut pages = Vec::new();
-        for (index, word) in self.dirty.iter_mut().enumerate() {
-            let mut bits = std::mem::take(word);
-            while bits != 0 {
-                pages.push(index as u64 * 64 + u64::from(bits.trailing_zeros()));
-                bits &= bits - 1;
+        let (words, _) = self.dirty.as_chunks_mut::<8>();
+        for (index, word) in words.iter_mut().enumerate() {
+            if u64::from_ne_bytes(*word) == 0 {
+                continue;
+            }
+            for (page, written) in word.iter_mut().enumerate() {
+                if std::mem::take(written) != 0 {
+                    pages.push((index * 8 + page) as u64);
+                }
             }
         }
         pages

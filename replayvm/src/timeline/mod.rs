@@ -88,7 +88,7 @@ impl Timeline {
     pub fn open(path: &Path) -> Result<Self, TimelineError> {
         let (opened, store) = OpenRecording::open(path)?;
         let mut inputs = opened.inputs();
-        let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine)), &mut inputs, &store)?;
+        let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine::new())), &mut inputs, &store)?;
         let end = opened.last_position();
         Ok(Self {
             opened,
