@@ -14,6 +14,8 @@ mod hidden;
 mod platform;
 /// Guest RAM.
 mod ram;
+/// Read-only memory that ends at 4 GiB.
+mod rom;
 /// Saving and restoring as named, versioned sections; digests.
 mod saved;
 /// Watched ranges of physical memory.
@@ -27,11 +29,12 @@ pub use disk::{
 pub use hidden::FIRST_HIDDEN_GFN;
 pub use platform::{Entropy, ExitFilter, Platform, position};
 pub use ram::{GuestRam, MAX_RAM_BYTES, PAGE_BYTES, RamDigest, RamError};
+pub use rom::Rom;
 pub use saved::RestoreError;
 pub use watch::{Watch, WatchHit, WatchKind, WatchSet};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic};
-use recorder::{MachineDescription, Position};
+use recorder::{BootKind, MachineDescription, Position};
 use replayvm_cpu::{Cpu, CpuModel, CpuState, FeatureError};
 
 use crate::devices::Virtio;
@@ -122,6 +125,9 @@ impl Machine {
         let mut platform = Platform::new(ram, description.ns_per_tick);
         platform.devices.set_memory_size(description.memory_bytes, 0);
         platform.devices.set_virtio(Virtio::new(description, &written));
+        if description.boot == BootKind::Firmware {
+            platform.devices.enable_firmware_configuration(description.memory_bytes);
+        }
         let model = CpuModel::with_changes(&description.cpu_features)?;
         Ok(Self { cpu: Cpu::with_model(CpuState::power_on(), model), platform })
     }
@@ -155,6 +161,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Reads a disk from `place` on as it is now, as the guest would. Looking changes nothing. `false`: there is no such disk, or not that
+    /// much of it.
+    #[must_use]
+    pub fn read_disk(&self, disk: usize, place: u64, into: &mut [u8]) -> bool {
+        self.platform.devices.virtio.read_disk(disk, place, &self.platform.ram, into)
+    }
+
     /// To be called after each step, before anything else looks at the machine: what the step has asked of devices is done now, and
     /// the CPU forgets what it remembers of memory that they have written.
     #[inline(always)]
@@ -169,6 +182,18 @@ impl Machine {
         if self.platform.serve_requests() {
             self.cpu.state_changed();
         }
+    }
+
+    /// Gives a bare machine what belongs to it of a recording's images beside its state: the ROM.
+    ///
+    /// # Errors
+    /// The images are not of such a machine.
+    pub fn attach(
+        &mut self,
+        description: &MachineDescription,
+        images: &GuestImages,
+    ) -> Result<(), MachineError> {
+        Ok(boot::attach(self, description, images)?)
     }
 
     /// Where the machine is.
@@ -221,10 +246,11 @@ impl Machine {
         let state = &self.cpu.state;
         let ram = &self.platform.ram;
         let linear = state.linear_rip().wrapping_sub(state.rip).wrapping_add(rip);
+        let rom = &self.platform.rom;
         let read = |gpa| ram.load(gpa).map(u64::from_le_bytes);
         let bytes: Vec<u8> = (0..15)
             .map_while(|n| replayvm_cpu::translate(state, linear.wrapping_add(n), read))
-            .map_while(|gpa| ram.load::<1>(gpa).map(|[byte]| byte))
+            .map_while(|gpa| ram.load::<1>(gpa).or_else(|| rom.load(gpa)).map(|[byte]| byte))
             .collect();
         let mut decoder = Decoder::with_ip(state.mode().bitness(), &bytes, rip, DecoderOptions::NONE);
         (!bytes.is_empty()).then(|| decoder.decode())

@@ -276,107 +276,11 @@ impl<B: Bus> Exec<'_, B> {
             M::In => self.input(),
             M::Out => self.output(),
 
-            // x87, and what saves it.
-            M::F2xm1
-            | M::Fabs
-            | M::Fadd
-            | M::Faddp
-            | M::Fbld
-            | M::Fbstp
-            | M::Fchs
-            | M::Fcmovb
-            | M::Fcmovbe
-            | M::Fcmove
-            | M::Fcmovnb
-            | M::Fcmovnbe
-            | M::Fcmovne
-            | M::Fcmovnu
-            | M::Fcmovu
-            | M::Fcom
-            | M::Fcomi
-            | M::Fcomip
-            | M::Fcomp
-            | M::Fcompp
-            | M::Fcos
-            | M::Fdecstp
-            | M::Fdiv
-            | M::Fdivp
-            | M::Fdivr
-            | M::Fdivrp
-            | M::Ffree
-            | M::Ffreep
-            | M::Fiadd
-            | M::Ficom
-            | M::Ficomp
-            | M::Fidiv
-            | M::Fidivr
-            | M::Fild
-            | M::Fimul
-            | M::Fincstp
-            | M::Fist
-            | M::Fistp
-            | M::Fisttp
-            | M::Fisub
-            | M::Fisubr
-            | M::Fld
-            | M::Fld1
-            | M::Fldcw
-            | M::Fldenv
-            | M::Fldl2e
-            | M::Fldl2t
-            | M::Fldlg2
-            | M::Fldln2
-            | M::Fldpi
-            | M::Fldz
-            | M::Fmul
-            | M::Fmulp
-            | M::Fnclex
-            | M::Fndisi
-            | M::Fneni
-            | M::Fninit
-            | M::Fnop
-            | M::Fnsave
-            | M::Fnsetpm
-            | M::Fnstcw
-            | M::Fnstenv
-            | M::Fnstsw
-            | M::Fpatan
-            | M::Fprem
-            | M::Fprem1
-            | M::Fptan
-            | M::Frndint
-            | M::Frstor
-            | M::Fscale
-            | M::Fsin
-            | M::Fsincos
-            | M::Fsqrt
-            | M::Fst
-            | M::Fstp
-            | M::Fstpnce
-            | M::Fsub
-            | M::Fsubp
-            | M::Fsubr
-            | M::Fsubrp
-            | M::Ftst
-            | M::Fucom
-            | M::Fucomi
-            | M::Fucomip
-            | M::Fucomp
-            | M::Fucompp
-            | M::Fxam
-            | M::Fxch
-            | M::Fxrstor
-            | M::Fxrstor64
-            | M::Fxsave
-            | M::Fxsave64
-            | M::Fxtract
-            | M::Fyl2x
-            | M::Fyl2xp1
-            | M::Wait
-            | M::Emms => self.x87(),
-
-            // SSE and MMX.
-            _ => self.sse(),
+            mnemonic => match x87::family(mnemonic) {
+                Some(family) => self.x87(family),
+                // SSE and MMX.
+                None => self.sse(),
+            },
         }
     }
 }

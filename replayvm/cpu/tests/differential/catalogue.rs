@@ -54,6 +54,8 @@ pub fn family(code: Code) -> &'static str {
         "privileged (#GP)"
     } else if uses_mmx(code) {
         "mmx"
+    } else if code.mnemonic() == M::Fisttp {
+        "x87"
     } else if let Some((_, name)) = VECTORS.iter().find(|(feature, _)| features.contains(feature)) {
         name
     } else if features.contains(&F::SSE) {

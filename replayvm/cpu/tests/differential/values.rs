@@ -124,12 +124,15 @@ impl Dice {
             u128::from(sign | exponent & 0x7fff) << 64 | u128::from(significand)
         };
         // Long runs of ones and zeros make carries and ties.
-        let digits = match self.below(4) {
-            0 => random & (!0 << self.below(64)),
-            1 => random | !(!0 << self.below(64)),
+        let digits = match self.below(8) {
+            0 | 1 => random & (!0 << self.below(64)),
+            2 | 3 => random | !(!0 << self.below(64)),
+            // At and beside the middle between two numbers of 53 and of 24 bits.
+            4 => (random & !0x7ff | 0x400).wrapping_add(self.below(3)).wrapping_sub(1),
+            5 => (random & !0xff_ffff_ffff | 0x80_0000_0000).wrapping_add(self.below(3)).wrapping_sub(1),
             _ => random,
         };
-        match self.below(32) {
+        match self.below(36) {
             0 => image(0, 0),
             1 => image(0x7fff, INTEGER),
             2 => image(0x7fff, 3 << 62 | digits),
@@ -165,6 +168,11 @@ impl Dice {
             // Tiny beside one, and huge.
             25 => image(BIAS - 80 + random % 80, digits | INTEGER),
             26 => image(BIAS + random % 80, digits | INTEGER),
+            // Products and quotients of these lie at the ends of the range.
+            27 => image(BIAS / 2 - 34 + random % 70, digits | INTEGER),
+            28 => image(BIAS + BIAS / 2 - 2 + (random & 3), digits | INTEGER),
+            // Powers that take a number out of the range, or nearly.
+            29 => image(BIAS + 13 + (random & 1), digits | INTEGER),
             _ => image(BIAS - 4 + (random & 7), digits | INTEGER),
         }
     }

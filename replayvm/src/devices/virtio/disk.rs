@@ -53,8 +53,12 @@ impl Disk {
     /// The place of `len` bytes from a sector on, if the disk has them and they are whole sectors.
     pub(super) fn place(&self, sector: u64, len: u64) -> Option<u64> {
         let start = sector.checked_mul(SECTOR_BYTES)?;
-        let end = start.checked_add(len)?;
-        (len.is_multiple_of(SECTOR_BYTES) && end <= self.bytes).then_some(start)
+        (len.is_multiple_of(SECTOR_BYTES) && self.has(start, len)).then_some(start)
+    }
+
+    /// Whether the disk has `len` bytes from a place on.
+    pub(super) fn has(&self, place: u64, len: u64) -> bool {
+        place.checked_add(len).is_some_and(|end| end <= self.bytes)
     }
 
     /// Reads from a place on; `false`: it cannot be read.

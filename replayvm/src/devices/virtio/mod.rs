@@ -100,6 +100,14 @@ impl Virtio {
         }
     }
 
+    /// Reads a disk as it is now, as the guest would; `false`: there is no such disk, or not that much of it.
+    pub(crate) fn read_disk(&self, disk: usize, place: u64, ram: &GuestRam, into: &mut [u8]) -> bool {
+        match self.devices.get(disk).map(|device| &device.kind) {
+            Some(Kind::Disk(disk)) => disk.has(place, into.len() as u64) && disk.read(ram, place, into),
+            _ => false,
+        }
+    }
+
     /// Where the guest finds the devices, disks first.
     #[must_use]
     pub fn slots(&self) -> Vec<MmioSlot> {

@@ -94,6 +94,8 @@ fn vector(insn: &Instruction) -> bool {
             | M::Prefetcht1
             | M::Prefetcht2
             | M::Movnti
+            // x87, though it came with SSE3.
+            | M::Fisttp
     );
     let touches_mmx =
         (0..insn.op_count()).any(|i| insn.op_kind(i) == OpKind::Register && insn.op_register(i).is_mm());

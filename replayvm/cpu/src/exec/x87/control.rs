@@ -34,6 +34,7 @@ impl<B: Bus> Exec<'_, B> {
             }
             M::Fnstcw => self.store_word(self.cpu.state.fcw)?,
             M::Fnstsw => self.store_word(self.cpu.state.fsw)?,
+            M::Fneni | M::Fndisi | M::Fnsetpm => {}
             M::Emms => {
                 // As all of MMX does, it sets TOP to 0.
                 self.cpu.state.fsw &= !TOP;

@@ -3,6 +3,8 @@
 //! An image is seven fields of 2 or of 4 bytes, control, status and tag word first; FSAVE puts the eight registers behind
 //! them, 10 bytes each. The other four fields are the pointers to the last instruction and its operand: zero.
 
+use std::ops::Range;
+
 use iced_x86::Mnemonic as M;
 
 use super::control::STATUS_MASK;
@@ -12,7 +14,7 @@ use crate::bus::{Access, Bus};
 use crate::exec::Exec;
 use crate::fault::Fault;
 use crate::flags::Rflags;
-use crate::state::{CpuState, cr0};
+use crate::state::{CpuState, Mode, cr0};
 
 /// The size of the largest image, that of FSAVE with 32 bits.
 const LARGEST: usize = 108;
@@ -74,16 +76,22 @@ impl<B: Bus> Exec<'_, B> {
         let mut image = [0; N];
         let words = [state.fcw, state.fsw, state.full_tags()];
         for (part, word) in image.chunks_exact_mut(field).zip(words) {
-            // What is above a word is ones, and so above the operand's selector.
+            // What is above a word is ones, and so above what of the pointers has 16 bits.
             part.fill(0xff);
             if let Some(low) = part.get_mut(..2) {
                 low.copy_from_slice(&word.to_le_bytes());
             }
         }
-        if field == 4
-            && let Some(high) = image.get_mut(26..28)
-        {
-            high.fill(0xff);
+        if field == 4 {
+            let above: &[Range<usize>] = match state.mode() {
+                Mode::Real | Mode::Virtual8086 => &[14..16, 22..24],
+                _ => &[26..28],
+            };
+            for range in above {
+                if let Some(high) = image.get_mut(range.clone()) {
+                    high.fill(0xff);
+                }
+            }
         }
         if with_registers {
             for (i, part) in image.iter_mut().skip(7 * field).enumerate() {

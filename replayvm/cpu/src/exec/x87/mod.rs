@@ -36,66 +36,89 @@ const PENDING: u16 = 0x8080;
 /// #MF.
 const MF: Fault = Fault { vector: Vector::X87, error_code: None, detail: 0 };
 
+/// What handles an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Does nothing but to look for pending exceptions.
+    Wait,
+    Control,
+    /// As `Control` or `Environment`, without a look at pending exceptions.
+    ControlAtOnce,
+    EnvironmentAtOnce,
+    Environment,
+    Save,
+    Load,
+    Store,
+    Constant,
+    Exchange,
+    Compare,
+    Examine,
+    MoveIf,
+    Transcendental,
+    /// Without operands: ST(0), or ST(0) and ST(1).
+    Alone,
+    Arithmetic,
+}
+
+/// The family of an x87 instruction, of EMMS, FXSAVE or FXRSTOR; `None` for anything else.
+pub(super) const fn family(mnemonic: M) -> Option<Family> {
+    Some(match mnemonic {
+        M::Wait | M::Fnop => Family::Wait,
+        M::Fldcw | M::Emms | M::Ffree | M::Ffreep | M::Fincstp | M::Fdecstp => Family::Control,
+        // The last three of the 80287 do nothing.
+        M::Fninit | M::Fnclex | M::Fnstcw | M::Fnstsw | M::Fneni | M::Fndisi | M::Fnsetpm => {
+            Family::ControlAtOnce
+        }
+        M::Fnstenv | M::Fnsave => Family::EnvironmentAtOnce,
+        M::Fldenv | M::Frstor => Family::Environment,
+        M::Fxsave | M::Fxsave64 | M::Fxrstor | M::Fxrstor64 => Family::Save,
+        M::Fld | M::Fild | M::Fbld => Family::Load,
+        M::Fst | M::Fstp | M::Fstpnce | M::Fist | M::Fistp | M::Fisttp | M::Fbstp => Family::Store,
+        M::Fld1 | M::Fldl2t | M::Fldl2e | M::Fldpi | M::Fldlg2 | M::Fldln2 | M::Fldz => Family::Constant,
+        M::Fxch => Family::Exchange,
+        M::Fcom | M::Fcomp | M::Fcompp | M::Ficom | M::Ficomp | M::Ftst => Family::Compare,
+        M::Fucom | M::Fucomp | M::Fucompp => Family::Compare,
+        M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip => Family::Compare,
+        M::Fxam => Family::Examine,
+        M::Fcmovb | M::Fcmove | M::Fcmovbe | M::Fcmovu => Family::MoveIf,
+        M::Fcmovnb | M::Fcmovne | M::Fcmovnbe | M::Fcmovnu => Family::MoveIf,
+        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos => {
+            Family::Transcendental
+        }
+        M::Fchs | M::Fabs | M::Fsqrt | M::Frndint | M::Fxtract | M::Fscale | M::Fprem | M::Fprem1 => {
+            Family::Alone
+        }
+        M::Fadd | M::Fsub | M::Fsubr | M::Fmul | M::Fdiv | M::Fdivr => Family::Arithmetic,
+        M::Faddp | M::Fsubp | M::Fsubrp | M::Fmulp | M::Fdivp | M::Fdivrp => Family::Arithmetic,
+        M::Fiadd | M::Fisub | M::Fisubr | M::Fimul | M::Fidiv | M::Fidivr => Family::Arithmetic,
+        _ => return None,
+    })
+}
+
 impl<B: Bus> Exec<'_, B> {
-    /// Executes an x87 instruction, EMMS, FXSAVE or FXRSTOR.
-    pub(super) fn x87(&mut self) -> Result<Flow, Fault> {
+    /// Executes an instruction of a family.
+    pub(super) fn x87(&mut self, family: Family) -> Result<Flow, Fault> {
         let mnemonic = self.insn.mnemonic();
         self.x87_available(mnemonic)?;
-        if !never_waits(mnemonic) {
+        if !matches!(family, Family::ControlAtOnce | Family::EnvironmentAtOnce | Family::Save) {
             self.x87_wait()?;
         }
-        match mnemonic {
-            M::Wait | M::Fnop | M::Fneni | M::Fndisi | M::Fnsetpm => {}
-            M::Fninit
-            | M::Fnclex
-            | M::Fldcw
-            | M::Fnstcw
-            | M::Fnstsw
-            | M::Emms
-            | M::Ffree
-            | M::Ffreep
-            | M::Fincstp
-            | M::Fdecstp => self.x87_control(mnemonic)?,
-            M::Fnstenv | M::Fldenv | M::Fnsave | M::Frstor => self.x87_environment(mnemonic)?,
-            M::Fxsave | M::Fxsave64 => self.fxsave()?,
-            M::Fxrstor | M::Fxrstor64 => self.fxrstor()?,
-            M::Fld | M::Fild | M::Fbld => self.x87_load()?,
-            M::Fst | M::Fstp | M::Fstpnce | M::Fist | M::Fistp | M::Fisttp | M::Fbstp => {
-                self.x87_store(mnemonic)?;
-            }
-            M::Fld1 | M::Fldl2t | M::Fldl2e | M::Fldpi | M::Fldlg2 | M::Fldln2 | M::Fldz => {
-                self.x87_constant(mnemonic);
-            }
-            M::Fxch => self.x87_exchange(),
-            M::Fcom
-            | M::Fcomp
-            | M::Fcompp
-            | M::Ficom
-            | M::Ficomp
-            | M::Fucom
-            | M::Fucomp
-            | M::Fucompp
-            | M::Fcomi
-            | M::Fcomip
-            | M::Fucomi
-            | M::Fucomip
-            | M::Ftst => self.x87_compare(mnemonic)?,
-            M::Fxam => self.x87_examine(),
-            M::Fcmovb
-            | M::Fcmove
-            | M::Fcmovbe
-            | M::Fcmovu
-            | M::Fcmovnb
-            | M::Fcmovne
-            | M::Fcmovnbe
-            | M::Fcmovnu => self.x87_move_if(mnemonic),
-            M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos => {
-                self.x87_transcendental(mnemonic)
-            }
-            M::Fchs | M::Fabs | M::Fsqrt | M::Frndint | M::Fxtract | M::Fscale | M::Fprem | M::Fprem1 => {
-                self.x87_alone(mnemonic)
-            }
-            _ => self.x87_arithmetic(mnemonic)?,
+        match family {
+            Family::Wait => {}
+            Family::Control | Family::ControlAtOnce => self.x87_control(mnemonic)?,
+            Family::Environment | Family::EnvironmentAtOnce => self.x87_environment(mnemonic)?,
+            Family::Save if matches!(mnemonic, M::Fxsave | M::Fxsave64) => self.fxsave()?,
+            Family::Save => self.fxrstor()?,
+            Family::Load => self.x87_load()?,
+            Family::Store => self.x87_store(mnemonic)?,
+            Family::Constant => self.x87_constant(mnemonic),
+            Family::Exchange => self.x87_exchange(),
+            Family::Compare => self.x87_compare(mnemonic)?,
+            Family::Examine => self.x87_examine(),
+            Family::MoveIf => self.x87_move_if(mnemonic),
+            Family::Transcendental => self.x87_transcendental(mnemonic),
+            Family::Alone => self.x87_alone(mnemonic),
+            Family::Arithmetic => self.x87_arithmetic(mnemonic)?,
         }
         Ok(Flow::Next)
     }
@@ -117,24 +140,4 @@ impl<B: Bus> Exec<'_, B> {
         let state = &self.cpu.state;
         if state.fsw & PENDING & 0xff != 0 && state.cr0 & cr0::NE != 0 { Err(MF) } else { Ok(()) }
     }
-}
-
-/// Whether an instruction does not look for pending exceptions (SDM vol. 1, 8.6).
-fn never_waits(mnemonic: M) -> bool {
-    matches!(
-        mnemonic,
-        M::Fninit
-            | M::Fnclex
-            | M::Fnstcw
-            | M::Fnstsw
-            | M::Fnstenv
-            | M::Fnsave
-            | M::Fneni
-            | M::Fndisi
-            | M::Fnsetpm
-            | M::Fxsave
-            | M::Fxsave64
-            | M::Fxrstor
-            | M::Fxrstor64
-    )
 }

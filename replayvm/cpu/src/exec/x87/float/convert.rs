@@ -92,7 +92,7 @@ pub(in crate::exec::x87) fn to_decimal(control: &Control, value: Extended) -> ([
     let mut bytes = [0; 10];
     for byte in bytes.iter_mut().take(9) {
         let two = (rest % 100) as u8;
-        *byte = two / 10 << 4 | two % 10;
+        *byte = ((two / 10) << 4) | (two % 10);
         rest /= 100;
     }
     bytes[9] = u8::from(value.negative) << 7;

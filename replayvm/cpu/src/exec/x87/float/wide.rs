@@ -14,7 +14,7 @@ pub(super) const fn high(a: u128, b: u128) -> u128 {
     let low = u64::MAX as u128;
     let (a1, a0, b1, b0) = (a >> 64, a & low, b >> 64, b & low);
     let (cross, other) = (a1 * b0, a0 * b1);
-    let middle = (a0 * b0 >> 64) + (cross & low) + (other & low);
+    let middle = ((a0 * b0) >> 64) + (cross & low) + (other & low);
     a1 * b1 + (cross >> 64) + (other >> 64) + (middle >> 64)
 }
 
