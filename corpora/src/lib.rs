@@ -50,7 +50,7 @@ pub fn all() -> &'static [Guest] {
     catalogue::GUESTS
 }
 
-/// The guest with this name; the fixed twin of one, which goes by its name and `-fixed`; `workload` or `dirty`.
+/// The guest with this name; the fixed twin of one, which goes by its name and `-fixed`; `workload`, `dirty` or `echo`.
 pub fn find(name: &str) -> Option<&'static Guest> {
     let mut guests = all().iter().chain(catalogue::FIXED).chain(catalogue::WORKLOADS);
     guests.find(|guest| guest.name == name)

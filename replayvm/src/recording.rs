@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
-use recorder::{Event, ImageRole, Position, ReadError, Recording};
+use recorder::{BootKind, Event, ImageRole, Position, ReadError, Recording};
 
 use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker, StoreError};
 use crate::engine::Engine;
@@ -310,6 +310,11 @@ impl OpenRecording {
         let disks = self.disks()?;
         let mut machine = Machine::bare(description).map_err(OpenError::from)?;
         machine.insert_disks(description, disks).map_err(OpenError::from)?;
+        if description.boot == BootKind::Firmware {
+            let images =
+                self.images().map_err(|source| OpenError::Read { path: self.path.clone(), source })?;
+            machine.attach(description, &images).map_err(OpenError::from)?;
+        }
         machine.platform.entropy = inputs.entropy();
         let engine = engine(&machine)?;
         let tracker = RamTracker::new(&machine.platform.ram);

@@ -241,7 +241,8 @@ impl App {
                 self.tell(landing);
             }
             Action::StepBackward => {
-                let landing = self.timeline.step_backward()?;
+                let landing =
+                    self.timeline.step_backward_supervised(&mut supervisor(&mut self.state, watch))?;
                 self.tell(landing);
             }
             Action::NextOfKind => self.next_of_kind(watch)?,

@@ -20,6 +20,18 @@ pub struct Guest {
     pub images: GuestImages,
     /// Its disks.
     pub disks: Vec<DiskImage>,
+    /// What its kernel is told before what the user adds.
+    command_line: &'static str,
+}
+
+impl Guest {
+    fn command_line(&self, append: &str) -> String {
+        match (self.command_line, append) {
+            (own, "") => own.to_owned(),
+            ("", append) => append.to_owned(),
+            (own, append) => format!("{own} {append}"),
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -34,6 +46,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// The guest that the options name.
 pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
+    if let Some(guest) = corpora::linux::find(&options.guest) {
+        return find_linux(guest, options);
+    }
     let (name, kernel) = match corpora::find(&options.guest) {
         Some(guest) => (guest.name.to_owned(), guest.image.to_vec()),
         None => {
@@ -60,15 +75,38 @@ pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
         });
     }
     let initrd = options.initrd.as_deref().map(read).transpose()?;
-    let disks = options.disks.iter().map(|disk| open_disk(disk, options.embed_disks_up_to));
-    let disks = disks.collect::<Result<_, _>>()?;
-    Ok(Guest { name, images: GuestImages { kernel, modules, initrd }, disks })
+    Ok(Guest {
+        name,
+        images: GuestImages { kernel, modules, initrd },
+        disks: disks(options)?,
+        command_line: "",
+    })
+}
+
+/// The images of the `--disk`s.
+fn disks(options: &GuestOptions) -> Result<Vec<DiskImage>, Failure> {
+    options.disks.iter().map(|disk| open_disk(disk, options.embed_disks_up_to)).collect()
 }
 
 /// The image of a `--disk`.
 fn open_disk(text: &str, embed_up_to: u64) -> Result<DiskImage, Failure> {
     let (path, read_only) = text.strip_suffix(",ro").map_or((text, false), |path| (path, true));
     DiskImage::open(Path::new(path), read_only, embed_up_to).map_err(|error| Failure::input(&error))
+}
+
+/// A Linux guest of the corpora, built from what has been fetched.
+fn find_linux(guest: &corpora::linux::LinuxGuest, options: &GuestOptions) -> Result<Guest, Failure> {
+    if options.initrd.is_some() {
+        return Err(Failure::input_text(format!("{} has an initial RAM disk of its own", guest.name)));
+    }
+    let built = guest.images().map_err(|error| Failure::input(&error))?;
+    let images = GuestImages { kernel: built.kernel, initrd: Some(built.initrd), ..GuestImages::default() };
+    Ok(Guest {
+        name: guest.name.to_owned(),
+        images,
+        disks: disks(options)?,
+        command_line: guest.command_line,
+    })
 }
 
 /// How a run is meant to end, which says how long it may be.
@@ -103,7 +141,7 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
     let memory = if linux { LINUX_MEMORY_BYTES } else { defaults.memory_bytes };
     Settings {
         memory_bytes: options.memory.unwrap_or(memory),
-        command_line: options.append.clone(),
+        command_line: guest.command_line(&options.append),
         seed,
         perturbation: Perturbation {
             timer_delay_ns: options.timer_delay,
@@ -112,7 +150,9 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
         checkpoint_ticks: options.checkpoint_every,
         limit_ticks: options.limit.unwrap_or(limit),
         pass_code: options.pass,
+        vary_after: options.vary_after.clone(),
         engine: options.engine.clone(),
+        cpu_features: options.cpu_features.clone(),
         disks: guest.disks.clone(),
         entropy_device: match options.entropy_device {
             EntropyDevice::Auto => None,

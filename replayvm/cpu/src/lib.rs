@@ -36,7 +36,7 @@ mod tlb;
 mod validate;
 
 pub use bus::{Access, Bus, Moment, Observation};
-pub use cpuid::{MODEL, cpuid};
+pub use cpuid::{CpuModel, FeatureError, MODEL};
 pub use fault::{Fault, Vector};
 pub use flags::{FLAGS_PROFILE, Rflags};
 pub use inspect::translate;

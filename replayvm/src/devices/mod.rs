@@ -9,6 +9,8 @@
 
 /// When a timer fires, and perturbations of it.
 mod deadline;
+/// How firmware asks about its machine.
+mod fw_cfg;
 /// I/O APIC.
 mod ioapic;
 /// Local APIC and its timer.
@@ -33,6 +35,7 @@ mod virtio;
 use recorder::{Position, Section};
 
 pub use deadline::{TimerSource, UnknownTimerSource};
+pub use fw_cfg::FwCfg;
 pub use ioapic::{IOAPIC_BASE, Ioapic};
 pub use lapic::{APIC_DEFAULT_BASE, Lapic, PHYSICAL_ADDRESS_BITS};
 pub use pic::Pic;
@@ -91,6 +94,8 @@ pub struct Devices {
     pub virtio: Virtio,
     /// ACPI's fixed registers.
     pub power: Power,
+    /// How firmware asks about its machine.
+    pub fw_cfg: FwCfg,
     /// The CPU's INTR pin: computed after each change.
     interrupt_pending: bool,
     /// The earliest deadline: computed after each change.
@@ -119,6 +124,7 @@ impl Devices {
             platform: Platform::new(),
             virtio: Virtio::default(),
             power: Power::default(),
+            fw_cfg: FwCfg::default(),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -135,6 +141,11 @@ impl Devices {
     /// Tells the guest, in CMOS RAM, how much memory there is below and above 4 GiB.
     pub fn set_memory_size(&mut self, below_4g_bytes: u64, above_4g_bytes: u64) {
         self.rtc.set_memory_size(below_4g_bytes, above_4g_bytes);
+    }
+
+    /// Lets firmware ask about the machine. Meant for position `0+0`, and before a state is restored.
+    pub fn enable_firmware_configuration(&mut self, memory_bytes: u64) {
+        self.fw_cfg.enable(memory_bytes);
     }
 
     /// Puts virtio devices onto the bus, after a reset. Meant for a machine that has not run yet.
@@ -196,6 +207,10 @@ impl Devices {
             return;
         }
         if size > 1 && PCI_CONFIGURATION.contains(&port) {
+            return;
+        }
+        if size > 1 && port == fw_cfg::SELECTOR_PORT {
+            self.fw_cfg.select(value as u16);
             return;
         }
         for (index, byte) in (0..size).zip(value.to_le_bytes()) {
@@ -411,6 +426,7 @@ impl Devices {
             saved::pack(self.ioapic.state()),
             saved::pack(self.platform.state()),
             saved::pack(self.power.state()),
+            saved::pack(self.fw_cfg.state()),
         ];
         sections.extend(self.virtio.save());
         sections
@@ -431,6 +447,7 @@ impl Devices {
             ioapic::State::NAME,
             platform::State::NAME,
             power::State::NAME,
+            fw_cfg::State::NAME,
         ];
         names.extend(self.virtio.sections());
         saved::check_names(sections, &names)?;
@@ -447,6 +464,7 @@ impl Devices {
             platform: Platform::from_state(saved::unpack(sections)?),
             virtio: self.virtio.in_state(sections)?,
             power: Power::from_state(saved::unpack(sections)?),
+            fw_cfg: self.fw_cfg.with_state(saved::unpack(sections)?),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -536,6 +554,7 @@ impl Devices {
             0xe9 | 0x402 => platform::DEBUG_CONSOLE_ID,
             0xf4 => 0,
             0xcf9 => self.platform.read_reset_control(),
+            fw_cfg::DATA_PORT if self.fw_cfg.is_there() => self.fw_cfg.read(),
             power::FIRST_PORT..=power::LAST_PORT => self.power.read(now_ns, port),
             uart::BASE..=uart::LAST => self.uart.read((port - uart::BASE) as u8),
             _ => 0xff,
@@ -557,10 +576,8 @@ impl Devices {
             0x92 => self.platform.write_port92(value),
             0xe9 | 0x402 => self.platform.write_console(value),
             0xcf9 => self.platform.write_reset_control(value),
-            power::FIRST_PORT..=power::LAST_PORT => {
-                if self.power.write(now_ns, port, value) {
-                    self.platform.raise(Signal::PowerOff);
-                }
+            power::FIRST_PORT..=power::LAST_PORT if self.power.write(now_ns, port, value) => {
+                self.platform.raise(Signal::PowerOff);
             }
             uart::BASE..=uart::LAST => self.uart.write((port - uart::BASE) as u8, value),
             // POST codes (0x80) among them: a write that only takes time.

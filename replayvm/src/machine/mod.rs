@@ -14,6 +14,8 @@ mod hidden;
 mod platform;
 /// Guest RAM.
 mod ram;
+/// Read-only memory that ends at 4 GiB.
+mod rom;
 /// Saving and restoring as named, versioned sections; digests.
 mod saved;
 /// Watched ranges of physical memory.
@@ -27,12 +29,13 @@ pub use disk::{
 pub use hidden::FIRST_HIDDEN_GFN;
 pub use platform::{Entropy, ExitFilter, Platform, position};
 pub use ram::{GuestRam, MAX_RAM_BYTES, PAGE_BYTES, RamDigest, RamError};
+pub use rom::Rom;
 pub use saved::RestoreError;
 pub use watch::{Watch, WatchHit, WatchKind, WatchSet};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic};
-use recorder::{MachineDescription, Position};
-use replayvm_cpu::{Cpu, CpuState};
+use recorder::{BootKind, MachineDescription, Position};
+use replayvm_cpu::{Cpu, CpuModel, CpuState, FeatureError};
 
 use crate::devices::Virtio;
 use crate::engine::Breakpoints;
@@ -68,6 +71,9 @@ pub enum MachineError {
     /// The recording names a CPU model that this version does not have.
     #[error("the recording's CPU model `{0}` is unknown to this command")]
     CpuModel(String),
+    /// A change of the model's features that this version cannot make.
+    #[error(transparent)]
+    CpuFeature(#[from] FeatureError),
 }
 
 /// Whether this version can build the machine of a description, which may come from anywhere. Allocates nothing.
@@ -81,6 +87,7 @@ pub fn check(description: &MachineDescription) -> Result<(), MachineError> {
     if description.cpu_model != replayvm_cpu::MODEL {
         return Err(MachineError::CpuModel(description.cpu_model.clone()));
     }
+    CpuModel::with_changes(&description.cpu_features)?;
     if description.flags_profile != replayvm_cpu::FLAGS_PROFILE {
         return Err(MachineError::FlagsProfile(description.flags_profile.clone()));
     }
@@ -118,7 +125,11 @@ impl Machine {
         let mut platform = Platform::new(ram, description.ns_per_tick);
         platform.devices.set_memory_size(description.memory_bytes, 0);
         platform.devices.set_virtio(Virtio::new(description, &written));
-        Ok(Self { cpu: Cpu::new(CpuState::power_on()), platform })
+        if description.boot == BootKind::Firmware {
+            platform.devices.enable_firmware_configuration(description.memory_bytes);
+        }
+        let model = CpuModel::with_changes(&description.cpu_features)?;
+        Ok(Self { cpu: Cpu::with_model(CpuState::power_on(), model), platform })
     }
 
     /// A machine with its guest loaded, ready for its first instruction.
@@ -173,6 +184,18 @@ impl Machine {
         }
     }
 
+    /// Gives a bare machine what belongs to it of a recording's images beside its state: the ROM.
+    ///
+    /// # Errors
+    /// The images are not of such a machine.
+    pub fn attach(
+        &mut self,
+        description: &MachineDescription,
+        images: &GuestImages,
+    ) -> Result<(), MachineError> {
+        Ok(boot::attach(self, description, images)?)
+    }
+
     /// Where the machine is.
     #[inline(always)]
     #[must_use]
@@ -223,10 +246,11 @@ impl Machine {
         let state = &self.cpu.state;
         let ram = &self.platform.ram;
         let linear = state.linear_rip().wrapping_sub(state.rip).wrapping_add(rip);
+        let rom = &self.platform.rom;
         let read = |gpa| ram.load(gpa).map(u64::from_le_bytes);
         let bytes: Vec<u8> = (0..15)
             .map_while(|n| replayvm_cpu::translate(state, linear.wrapping_add(n), read))
-            .map_while(|gpa| ram.load::<1>(gpa).map(|[byte]| byte))
+            .map_while(|gpa| ram.load::<1>(gpa).or_else(|| rom.load(gpa)).map(|[byte]| byte))
             .collect();
         let mut decoder = Decoder::with_ip(state.mode().bitness(), &bytes, rip, DecoderOptions::NONE);
         (!bytes.is_empty()).then(|| decoder.decode())

@@ -7,6 +7,7 @@ use replayvm_cpu::{Access, Bus, Moment, Observation};
 
 use super::clock::VirtualClock;
 use super::ram::GuestRam;
+use super::rom::Rom;
 use super::watch::WatchSet;
 use crate::devices::{Devices, Signal};
 
@@ -64,6 +65,8 @@ const MAX_EXITS: usize = 1 << 16;
 pub struct Platform {
     /// Guest RAM.
     pub ram: GuestRam,
+    /// Read-only memory, for the most part of machines none.
+    pub rom: Rom,
     /// Devices.
     pub devices: Devices,
     /// Virtual time.
@@ -113,6 +116,7 @@ impl Platform {
     pub(crate) fn new(ram: GuestRam, ns_per_tick: u32) -> Self {
         Self {
             ram,
+            rom: Rom::default(),
             devices: Devices::new(),
             clock: VirtualClock::new(ns_per_tick),
             entropy: Box::new(NoEntropy),
@@ -225,6 +229,9 @@ pub const fn position(at: Moment) -> Position {
 impl Platform {
     #[cold]
     fn mmio_read<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64) -> [u8; N] {
+        if let Some(bytes) = self.rom.load(gpa) {
+            return bytes;
+        }
         let now = self.clock.ns_at(at.tick);
         let mut bytes = [0xff; N];
         // Page tables and descriptors in device memory read as an empty bus.
@@ -243,7 +250,7 @@ impl Platform {
 
     #[cold]
     fn mmio_write<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64, bytes: [u8; N]) {
-        if access != Access::Data {
+        if access != Access::Data || self.rom.contains(gpa, N) {
             return;
         }
         let now = self.clock.ns_at(at.tick);
@@ -289,7 +296,10 @@ impl Bus for Platform {
     fn fetch(&mut self, _at: Moment, gpa: u64, bytes: &mut [u8]) {
         match self.ram.slice(gpa, bytes.len()) {
             Ok(code) => bytes.copy_from_slice(code),
-            Err(_) => bytes.fill(0xff),
+            Err(_) => {
+                let there = self.rom.read(gpa, bytes);
+                bytes[there..].fill(0xff);
+            }
         }
     }
 

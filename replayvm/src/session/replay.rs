@@ -139,6 +139,12 @@ impl ReplaySession {
         &self.opened
     }
 
+    /// The machine, where the replay is.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.driver.machine
+    }
+
     /// The name of the engine.
     #[must_use]
     pub fn engine_name(&self) -> &'static str {

@@ -125,6 +125,12 @@ impl Inputs for Replayed {
         next.map_or(u64::MAX, |(position, _)| position.tick.max(after.saturating_add(1)))
     }
 
+    fn said(&mut self, _console: &[u8]) {}
+
+    fn wants_rest(&self) -> bool {
+        false
+    }
+
     fn settled(&mut self, at: Position) -> Result<(), Divergence> {
         match self.timed.get(self.next) {
             Some((position, event)) if *position <= at => {

@@ -24,12 +24,18 @@ pub struct Settings {
     pub limit_ticks: u64,
     /// The value at isa-debug-exit that means that the guest's own check passed.
     pub pass_code: u32,
+    /// Until the guest has printed this text, nothing is left to chance and every seed runs alike.
+    pub vary_after: Option<String>,
     /// Engine by name.
     pub engine: String,
+    /// Whether an idle guest waits in the host's time.
+    pub realtime: bool,
     /// Disks, in the order in which the guest finds them.
     pub disks: Vec<DiskImage>,
     /// Whether there is an entropy device; `None`: for guests that are known to find it, which are Linux kernels.
     pub entropy_device: Option<bool>,
+    /// Changes of the features that CPUID tells, `+name` or `-name`, in this order.
+    pub cpu_features: Vec<String>,
 }
 
 impl Default for Settings {
@@ -43,9 +49,12 @@ impl Default for Settings {
             checkpoint_ticks: 250_000,
             limit_ticks: 1_000_000_000,
             pass_code: 0x10,
+            vary_after: None,
             engine: "soft".to_owned(),
+            realtime: false,
             disks: Vec::new(),
             entropy_device: None,
+            cpu_features: Vec::new(),
         }
     }
 }
@@ -70,7 +79,7 @@ impl Settings {
             entropy_device: self
                 .entropy_device
                 .unwrap_or(matches!(boot, BootKind::LinuxBzImage | BootKind::LinuxElf)),
-            cpu_features: Vec::new(),
+            cpu_features: self.cpu_features.clone(),
         }
     }
 }

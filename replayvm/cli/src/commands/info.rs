@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use recorder::End;
 use replayvm::recording::OpenRecording;
+use replayvm::symbols;
+use replayvm::timeline::{Timeline, unsupervised};
 use serde::Serialize;
 
 use crate::args::Info;
@@ -19,6 +22,7 @@ struct Report {
     memory_bytes: u64,
     ns_per_tick: u32,
     cpu_model: String,
+    cpu_features: Vec<String>,
     flags_profile: String,
     rules_version: u32,
     seed: u64,
@@ -62,6 +66,8 @@ struct CheckpointRow {
 #[derive(Debug, Serialize)]
 struct EndRow {
     position: String,
+    rip: Option<String>,
+    place: Option<String>,
     reason: String,
     instructions: u64,
     digest: String,
@@ -75,8 +81,10 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         return Ok(FINE);
     }
     println!("{}: {} of guest `{}`", report.file, bytes(report.file_bytes), report.guest);
+    let changes: String =
+        report.cpu_features.iter().map(|change| format!(" {}", change.escape_debug())).collect();
     println!(
-        "  machine      {} RAM, CPU {}, flags {}, {} ns a tick, rules {}",
+        "  machine      {} RAM, CPU {}{changes}, flags {}, {} ns a tick, rules {}",
         bytes(report.memory_bytes),
         report.cpu_model,
         report.flags_profile,
@@ -114,13 +122,18 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         println!("    {kind:<16} {}", bytes(*size));
     }
     match &report.end {
-        Some(end) => println!(
-            "  end          {} at {}, {} instructions, digest {}",
-            end.reason,
-            end.position,
-            grouped(end.instructions),
-            end.digest
-        ),
+        Some(end) => {
+            println!(
+                "  end          {} at {}, {} instructions, digest {}",
+                end.reason,
+                end.position,
+                grouped(end.instructions),
+                end.digest
+            );
+            if let Some(rip) = &end.rip {
+                println!("  at the end   rip {rip} {}", end.place.as_deref().unwrap_or_default());
+            }
+        }
         None => println!("  end          none: the recording was cut off after {}", report.last_position),
     }
     if let Some(recovered) = &report.recovered {
@@ -156,6 +169,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         exit.map_err(|error| Failure::input(&error))?;
         exits += 1;
     }
+    let end = recording.end().map(|end| end_row(end, arguments)).transpose()?;
     Ok(Report {
         file: arguments.file.display().to_string(),
         file_bytes: std::fs::metadata(&arguments.file).map_or(0, |metadata| metadata.len()),
@@ -165,6 +179,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         memory_bytes: description.memory_bytes,
         ns_per_tick: description.ns_per_tick,
         cpu_model: description.cpu_model.clone(),
+        cpu_features: description.cpu_features.clone(),
         flags_profile: description.flags_profile.clone(),
         rules_version: description.rules_version,
         seed: description.seed,
@@ -208,13 +223,32 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
             .filter(|(_, frames, _)| *frames > 0)
             .map(|(kind, _, size)| (format!("{kind:?}").to_lowercase(), size))
             .collect(),
-        end: recording.end().map(|end| EndRow {
-            position: end.position.to_string(),
-            reason: output::reason(&end.reason),
-            instructions: end.instructions,
-            digest: end.digest.to_string(),
-        }),
+        end,
         last_position: opened.last_position().to_string(),
         recovered: recording.recovery().map(ToString::to_string),
+    })
+}
+
+/// How the run ended, and where in the program: the last checkpoint of a recording that was closed is of its end.
+fn end_row(end: &End, arguments: &Info) -> Result<EndRow, Failure> {
+    let mut timeline = Timeline::open(&arguments.file)?;
+    let opened = timeline.opened();
+    let last = opened.checkpoint_position(opened.checkpoints().saturating_sub(1));
+    let (mut rip, mut place) = (None, None);
+    if last == end.position {
+        timeline.seek(last, &mut unsupervised())?;
+        let address = timeline.cpu().linear_rip();
+        rip = Some(format!("{address:#x}"));
+        let symbols =
+            symbols::of_machine(timeline.opened(), timeline.machine(), arguments.symbols.as_deref())?;
+        place = symbols.and_then(|symbols| symbols.place(address)).map(|place| place.to_string());
+    }
+    Ok(EndRow {
+        position: end.position.to_string(),
+        rip,
+        place,
+        reason: output::reason(&end.reason),
+        instructions: end.instructions,
+        digest: end.digest.to_string(),
     })
 }
