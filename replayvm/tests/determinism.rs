@@ -154,7 +154,7 @@ fn a_guest_that_polls_without_branches_does_not_fill_memory_with_exits() {
     let mut machine = Machine::boot(&description, &guest).unwrap();
     machine.platform.log_exits = true;
     let mut inputs = Live::new(0, Perturbation::NONE, None);
-    let mut driver = Driver::start(machine, Box::new(SoftEngine), &mut inputs).unwrap();
+    let mut driver = Driver::start(machine, Box::new(SoftEngine::new()), &mut inputs).unwrap();
     let until = Position::new(100, 0);
     let mut exits = 0;
     while driver.machine.position() < until {

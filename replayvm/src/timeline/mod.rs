@@ -97,7 +97,7 @@ impl Timeline {
         let (mut opened, store) = OpenRecording::open(path)?;
         opened.look_for_disks_in(disks);
         let mut inputs = opened.inputs();
-        let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine)), &mut inputs, &store)?;
+        let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine::new())), &mut inputs, &store)?;
         let end = opened.last_position();
         Ok(Self {
             opened,
