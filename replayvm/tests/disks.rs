@@ -264,7 +264,7 @@ fn every_engine_serves_requests_at_the_same_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = changing(folder.path(), u64::MAX);
     let expected = replay(&path);
-    for engine in ["step", "lockstep"] {
+    for engine in ["plain", "step", "lockstep"] {
         match ReplaySession::open(&path, engine) {
             Ok(mut session) => {
                 let report = session.run(None, &Arc::default(), |_| {}).unwrap();
