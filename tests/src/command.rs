@@ -89,6 +89,12 @@ impl Replayvm {
         self
     }
 
+    /// With so much time, where that is not enough.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// With this as its standard output.
     pub fn stdout(mut self, to: impl Into<Stdio>) -> Self {
         self.command.stdout(to);
