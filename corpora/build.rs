@@ -42,8 +42,14 @@ fn main() {
 }
 
 /// The programs of the Linux guests: the name of the source, and whether there is a twin without the bug.
-const PROGRAMS: &[(&str, bool)] =
-    &[("verdict", false), ("data-race", true), ("signal-handler", true), ("toctou", true)];
+const PROGRAMS: &[(&str, bool)] = &[
+    ("verdict", false),
+    ("data-race", true),
+    ("signal-handler", true),
+    ("toctou", true),
+    ("floats", false),
+    ("ciphers", false),
+];
 
 /// Compiles the programs of the Linux guests. They are optional: without a C compiler that links statically the files are
 /// empty, and `CORPORA_NO_PROGRAMS` says why.

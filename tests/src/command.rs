@@ -83,15 +83,15 @@ impl Replayvm {
         Self { command, patience: PATIENCE }
     }
 
-    /// In this folder.
-    pub fn inside(mut self, folder: &Path) -> Self {
-        self.command.current_dir(folder);
+    /// It may take long: many runs, or a long one.
+    pub fn patiently(mut self) -> Self {
+        self.patience *= 20;
         self
     }
 
-    /// With so much time, where that is not enough.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    /// In this folder.
+    pub fn inside(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
         self
     }
 

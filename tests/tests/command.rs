@@ -180,6 +180,25 @@ fn an_unknown_engine_is_refused_with_those_that_there_are() {
 }
 
 #[test]
+fn a_cpu_feature_that_cannot_be_given_is_named() {
+    record_corpora(&["--cpu-feature", "+sse9"]).refused(&["no CPU feature `sse9`", "/proc/cpuinfo"]);
+    record_corpora(&["--cpu-feature", "-mmx", "--cpu-feature", "+avx"])
+        .refused(&["does not have the feature `avx`"]);
+    record_corpora(&["--cpu-feature", "mmx"]).refused(&["`mmx`", "+name", "-name"]);
+}
+
+#[test]
+fn a_cpu_feature_that_was_taken_away_is_in_the_recording() {
+    let scene = Scene::new();
+    let path = scene.path("features.rvm");
+    record("rtc-rollover", &path, &["--cpu-feature", "-sse4_2", "--cpu-feature=+hypervisor"]).exits(0);
+    run(["replay", path_text(&path)]).exits(0);
+    let text = run(["info", path_text(&path)]).exits(0);
+    assert!(text.stdout.contains("CPU replayvm-v2 -sse4_2 +hypervisor, "), "{text}");
+    assert_eq!(info(&path)["cpu_features"], serde_json::json!(["-sse4_2", "+hypervisor"]));
+}
+
+#[test]
 fn a_boot_sector_takes_no_modules() {
     let mut sector = [0; 512];
     sector[..2].copy_from_slice(&[0xeb, 0xfe]);

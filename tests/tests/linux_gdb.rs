@@ -15,7 +15,7 @@ fn gdb(file: &Path, script: &[&str]) -> String {
     let mut command = Command::new(binary());
     command.args(["gdb", path_text(file), "--launch", "--", "-nx", "-batch"]);
     command.args(script.iter().flat_map(|line| ["-ex", line]));
-    Replayvm::from_command(command).run().exits(0).stdout
+    Replayvm::from_command(command).patiently().run().exits(0).stdout
 }
 
 /// The part of `text` between two marks that the script has printed.
@@ -43,7 +43,7 @@ fn a_boot_is_debugged_backwards_by_the_names_that_the_kernel_has_for_itself() {
     let file = folder.path().join("boot.rvm");
     let mut record = Command::new(binary());
     record.args(["record", "linux-hello", "--checkpoint-every", "4000000", "--output", path_text(&file)]);
-    let recorded = Replayvm::from_command(record).patience(std::time::Duration::from_secs(900)).run();
+    let recorded = Replayvm::from_command(record).patiently().run();
     assert!(recorded.stdout.contains("hello from init"), "{recorded}");
 
     // Where the run ended has a name, and so does every function that the kernel can name itself.

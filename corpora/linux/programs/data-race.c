@@ -7,17 +7,17 @@
 
 #include "report.h"
 
-enum { ACCOUNTS = 8, OPENING = 100000, PAYMENTS = 800 };
+enum { ACCOUNTS = 8, OPENING = 100000000, PAYMENTS = 1500 };
 
 static long balances[ACCOUNTS];
 
-/* Whether a balance is one that the books can hold: not overdrawn, at most nine digits. */
+/* Whether a balance is one that the books can hold: not overdrawn, at most twelve digits. */
 static int plausible(long balance)
 {
 	int digits = 0;
 	for (long rest = balance; rest > 0; rest /= 10)
 		digits++;
-	return balance >= 0 && digits <= 9;
+	return balance >= 0 && digits <= 12;
 }
 
 __attribute__((noinline))
@@ -43,7 +43,7 @@ static unsigned receipt(int from, int to, long amount)
 {
 	char text[128];
 	unsigned check = 0;
-	for (int copy = 0; copy < 2; copy++) {
+	for (int copy = 0; copy < 3; copy++) {
 		int length = snprintf(text, sizeof text, "copy %d: %ld from account %08d to account %08d", copy, amount,
 				      from, to);
 		for (int i = 0; i < length; i++)

@@ -16,7 +16,7 @@
 #define SPOOL "/tmp/spool"
 #define SECRET "/tmp/secret"
 
-enum { USER = 1000, JOBS = 500, SIZE = 512 };
+enum { USER = 1000, JOBS = 700, SIZE = 512 };
 
 static const char note[] = "a note of the user's own\n";
 static const char secret[] = "for root only\n";
@@ -77,7 +77,7 @@ static void swap_for_ever(void)
 static unsigned rasterize(const char *print, int length)
 {
 	unsigned dots = 0;
-	for (int pass = 0; pass < 8; pass++)
+	for (int pass = 0; pass < 24; pass++)
 		for (int i = 0; i < length; i++)
 			for (unsigned bits = (unsigned char)print[i]; bits; bits &= bits - 1)
 				dots++;

@@ -1,6 +1,6 @@
 //! The table of the Linux guests.
 
-use super::programs::judged;
+use super::programs::{judged, workload};
 use super::{BuildError, Initramfs, LinuxGuest};
 
 /// What all of them say to the kernel. `nokaslr` so that symbols are where the kernel's file has them, the tests of the
@@ -54,6 +54,17 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         command_line: COMMAND_LINE,
         program: None,
         initramfs: || Ok(Initramfs::new()?.shell()),
+    },
+    LinuxGuest {
+        name: "linux-workload",
+        title: "compresses, sorts, encrypts and computes, and prints sums of what comes out",
+        bug: "none",
+        oracle: "every compression, conversion and cipher gives back what went in; the sums are another machine's",
+        failing_seeds: None,
+        memory_bytes: MEMORY_BYTES,
+        command_line: COMMAND_LINE,
+        program: None,
+        initramfs: || workload(20, 100_000, 1024),
     },
     LinuxGuest {
         name: "linux-data-race",

@@ -18,7 +18,7 @@ mod programs;
 pub use cache::{Missing, busybox, config, folder, kernel, memtest, modules, required, seabios};
 pub use guest::{LinuxGuest, LinuxImages};
 pub use initramfs::{BuildError, Initramfs};
-pub use programs::{program, programs};
+pub use programs::{WORKLOAD_SCRIPT, program, programs, workload};
 
 /// Every Linux guest. They are there to be built only after `corpora/linux/fetch`.
 pub fn all() -> &'static [LinuxGuest] {

@@ -16,6 +16,8 @@ static PROGRAMS: &[(&str, &[u8])] = programs![
     "signal-handler-fixed"
     "toctou"
     "toctou-fixed"
+    "floats"
+    "ciphers"
 ];
 
 /// A program by name.
@@ -38,4 +40,23 @@ pub fn programs() -> impl Iterator<Item = &'static str> {
 pub(super) fn judged(name: &str) -> Result<Initramfs, BuildError> {
     let initramfs = Initramfs::new()?.program("verdict", program("verdict")?).program(name, program(name)?);
     Ok(initramfs.job(&format!("{name}\nverdict $?")))
+}
+
+/// What the workload does: a shell script for busybox. It and two of the programs print sums of all that they make, one a
+/// line, to be compared with another machine's.
+pub const WORKLOAD_SCRIPT: &str = include_str!("../../linux/workloads/busybox.sh");
+
+/// A file system whose job is to run the workloads, so much of each: thousands of lines of text for busybox, floating-point
+/// values, KiB to encrypt. Their lines come after `begin` and before `end`.
+///
+/// # Errors
+/// Something has not been fetched or not been compiled.
+pub fn workload(text: u32, values: u32, kibibytes: u32) -> Result<Initramfs, BuildError> {
+    let mut initramfs = Initramfs::new()?.file("busybox.sh", WORKLOAD_SCRIPT);
+    for name in ["verdict", "floats", "ciphers"] {
+        initramfs = initramfs.program(name, program(name)?);
+    }
+    Ok(initramfs.job(&format!(
+        "echo begin\nsh /busybox.sh {text} && floats {values} && ciphers {kibibytes}\nstatus=$?\necho end\nverdict $status"
+    )))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use recorder::Position;
+use replayvm::machine::DiskPaths;
 
 /// Records a run of a whole guest machine and lets you stand at any instruction of it, forwards and backwards.
 #[derive(Debug, Parser)]
@@ -62,6 +63,17 @@ pub struct GuestOptions {
     /// Initial RAM disk of a Linux kernel
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
+    /// Raw disk image that the guest finds as a virtio disk, with `,ro` behind it to be read only; may be repeated. The file is
+    /// never written: what the guest writes belongs to the recording
+    #[arg(long = "disk", value_name = "FILE[,ro]")]
+    pub disks: Vec<String>,
+    /// Largest disk image that goes into the recording itself; of a larger one the recording keeps path and hash, and needs the
+    /// unchanged file at replay
+    #[arg(long, default_value = "64M", value_name = "SIZE", value_parser = parse_size)]
+    pub embed_disks_up_to: u64,
+    /// Whether the guest finds an entropy device (virtio-rng); auto: if it is a Linux kernel
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    pub entropy_device: EntropyDevice,
     /// File handed to a multiboot guest as a module; may be repeated; words after the file name are its command line
     #[arg(long = "module", value_name = "FILE")]
     pub modules: Vec<String>,
@@ -79,9 +91,43 @@ pub struct GuestOptions {
     /// Longest hold of an interrupt after a timer has fired, in ticks
     #[arg(long, default_value_t = 64, value_name = "TICKS")]
     pub interrupt_hold: u32,
+    /// Leave nothing to chance until the guest has printed this text: every seed then has the same start, and a hunt runs it
+    /// once and forks its runs there
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub vary_after: Option<String>,
     /// Ticks between checkpoints
     #[arg(long, default_value_t = 250_000, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
+    /// CPU feature that CPUID is to show (+) or to hide (-), by its name in Linux's /proc/cpuinfo; may be repeated
+    #[arg(long = "cpu-feature", value_name = "+NAME|-NAME", allow_hyphen_values = true)]
+    pub cpu_features: Vec<String>,
+}
+
+/// Whether the guest finds an entropy device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EntropyDevice {
+    /// If it is a Linux kernel.
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// Where the files of a recording are now.
+#[derive(Debug, Args)]
+pub struct RecordedDisks {
+    /// Where a disk image is that is not in the recording, by its name there; otherwise it is looked for at its old path and then
+    /// beside the recording; may be repeated
+    #[arg(long = "disk-path", value_name = "NAME=FILE", value_parser = parse_disk_path)]
+    pub paths: Vec<(String, PathBuf)>,
+}
+
+impl RecordedDisks {
+    /// The same as the library takes it.
+    pub fn paths(&self) -> DiskPaths {
+        DiskPaths(self.paths.clone())
+    }
 }
 
 /// `replayvm hunt`
@@ -139,6 +185,9 @@ pub struct Record {
 pub struct Replay {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
     /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
     /// memory]
     #[arg(long, value_name = "FILE")]
@@ -162,6 +211,9 @@ pub struct Replay {
 pub struct Gdb {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
     /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
     /// memory]
     #[arg(long, value_name = "FILE")]
@@ -189,6 +241,9 @@ pub struct Gdb {
 pub struct Tui {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
 }
 
 /// `replayvm info`
@@ -210,6 +265,9 @@ pub struct Info {
 pub struct Exits {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
     /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
     /// memory]
     #[arg(long, value_name = "FILE")]
@@ -346,6 +404,13 @@ fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
+fn parse_disk_path(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err(format!("`{text}` does not say where a disk image is: write NAME=FILE")),
+    }
+}
+
 fn parse_code(text: &str) -> Result<u32, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16),
@@ -379,6 +444,8 @@ mod tests {
         assert!(parse_size("99999999999G").is_err());
         assert_eq!(parse_seeds("3..9"), Ok(3..9));
         assert!(parse_seeds("9..3").is_err());
+        assert_eq!(parse_disk_path("a.img=/b=c"), Ok(("a.img".to_owned(), "/b=c".into())));
+        assert!(parse_disk_path("a.img").is_err() && parse_disk_path("=b").is_err());
         assert_eq!(parse_code("0x10"), Ok(16));
         assert!(parse_code("x").is_err());
     }

@@ -66,6 +66,11 @@ impl Failure {
         Self::new(INTERNAL, error)
     }
 
+    /// The same, in words.
+    pub fn internal_text(text: impl Into<String>) -> Self {
+        Self { status: INTERNAL, chain: vec![text.into()], hint: None }
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, text: impl Into<String>) -> Self {
@@ -130,7 +135,7 @@ impl From<RecordError> for Failure {
             RecordError::Engine(error) => engine_status(error),
             RecordError::Session(error) => session_status(error),
             RecordError::Write(_) => BAD_INPUT,
-            RecordError::Ram(_) => INTERNAL,
+            RecordError::Ram(_) | RecordError::Restore(_) | RecordError::Pages(_) => INTERNAL,
         };
         Self::new(status, &error)
     }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use replayvm::machine::{GuestImages, Module, boot};
+use replayvm::machine::{DiskImage, GuestImages, Module, boot};
 use replayvm::session::{Perturbation, Settings};
 
-use crate::args::GuestOptions;
+use crate::args::{EntropyDevice, GuestOptions};
 use crate::failure::Failure;
 
 /// No image that boots in at most 3 GiB is larger.
@@ -18,6 +18,8 @@ pub struct Guest {
     pub name: String,
     /// What it boots from.
     pub images: GuestImages,
+    /// Its disks.
+    pub disks: Vec<DiskImage>,
     /// What its kernel is told before what the user adds.
     command_line: &'static str,
 }
@@ -73,7 +75,23 @@ pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
         });
     }
     let initrd = options.initrd.as_deref().map(read).transpose()?;
-    Ok(Guest { name, images: GuestImages { kernel, modules, initrd }, command_line: "" })
+    Ok(Guest {
+        name,
+        images: GuestImages { kernel, modules, initrd },
+        disks: disks(options)?,
+        command_line: "",
+    })
+}
+
+/// The images of the `--disk`s.
+fn disks(options: &GuestOptions) -> Result<Vec<DiskImage>, Failure> {
+    options.disks.iter().map(|disk| open_disk(disk, options.embed_disks_up_to)).collect()
+}
+
+/// The image of a `--disk`.
+fn open_disk(text: &str, embed_up_to: u64) -> Result<DiskImage, Failure> {
+    let (path, read_only) = text.strip_suffix(",ro").map_or((text, false), |path| (path, true));
+    DiskImage::open(Path::new(path), read_only, embed_up_to).map_err(|error| Failure::input(&error))
 }
 
 /// A Linux guest of the corpora, built from what has been fetched.
@@ -83,7 +101,12 @@ fn find_linux(guest: &corpora::linux::LinuxGuest, options: &GuestOptions) -> Res
     }
     let built = guest.images().map_err(|error| Failure::input(&error))?;
     let images = GuestImages { kernel: built.kernel, initrd: Some(built.initrd), ..GuestImages::default() };
-    Ok(Guest { name: guest.name.to_owned(), images, command_line: guest.command_line })
+    Ok(Guest {
+        name: guest.name.to_owned(),
+        images,
+        disks: disks(options)?,
+        command_line: guest.command_line,
+    })
 }
 
 /// How a run is meant to end, which says how long it may be.
@@ -127,7 +150,15 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
         checkpoint_ticks: options.checkpoint_every,
         limit_ticks: options.limit.unwrap_or(limit),
         pass_code: options.pass,
+        vary_after: options.vary_after.clone(),
         engine: options.engine.clone(),
+        cpu_features: options.cpu_features.clone(),
+        disks: guest.disks.clone(),
+        entropy_device: match options.entropy_device {
+            EntropyDevice::Auto => None,
+            EntropyDevice::On => Some(true),
+            EntropyDevice::Off => Some(false),
+        },
         ..defaults
     }
 }

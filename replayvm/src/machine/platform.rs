@@ -7,13 +7,17 @@ use replayvm_cpu::{Access, Bus, Moment, Observation};
 
 use super::clock::VirtualClock;
 use super::ram::GuestRam;
+use super::rom::Rom;
 use super::watch::WatchSet;
 use crate::devices::{Devices, Signal};
 
-/// Where RDRAND and RDSEED take their values from.
+/// Where RDRAND, RDSEED and the entropy device take their values from.
 pub trait Entropy: Send {
     /// The value that an instruction at `at` reads, of `size` bytes.
     fn next(&mut self, at: Position, size: u8) -> u64;
+
+    /// The `len` bytes that the entropy device hands out for the `index`th request of the step at `at`.
+    fn bytes(&mut self, at: Position, index: usize, len: usize) -> Vec<u8>;
 }
 
 /// Entropy of a machine that nobody feeds: zero.
@@ -23,6 +27,10 @@ pub(crate) struct NoEntropy;
 impl Entropy for NoEntropy {
     fn next(&mut self, _at: Position, _size: u8) -> u64 {
         0
+    }
+
+    fn bytes(&mut self, _at: Position, _index: usize, len: usize) -> Vec<u8> {
+        vec![0; len]
     }
 }
 
@@ -57,6 +65,8 @@ const MAX_EXITS: usize = 1 << 16;
 pub struct Platform {
     /// Guest RAM.
     pub ram: GuestRam,
+    /// Read-only memory, for the most part of machines none.
+    pub rom: Rom,
     /// Devices.
     pub devices: Devices,
     /// Virtual time.
@@ -69,6 +79,8 @@ pub struct Platform {
     pub exits: Vec<(Position, Exit)>,
     /// Exits that this machine has made since it was built, whatever it was restored to: a measure of work.
     pub exits_made: u64,
+    /// Counts what the engine has to look at: exits, changes of devices, watched accesses.
+    disturbances: u64,
     /// Whether exits are kept.
     pub log_exits: bool,
     /// Exits that stop the engine.
@@ -85,6 +97,8 @@ pub struct Platform {
     pub hold_until: u64,
     held: bool,
     pending: bool,
+    /// The step under way has asked something of a device that is served after the step: its moment. Never at a position.
+    requested: Option<Moment>,
     /// The tick at which the machine next needs its inputs: a device deadline, the end of a hold, a logged event.
     pub due_tick: u64,
     /// The next event or poll that the session waits for.
@@ -104,12 +118,14 @@ impl Platform {
     pub(crate) fn new(ram: GuestRam, ns_per_tick: u32) -> Self {
         Self {
             ram,
+            rom: Rom::default(),
             devices: Devices::new(),
             clock: VirtualClock::new(ns_per_tick),
             entropy: Box::new(NoEntropy),
             watches: WatchSet::default(),
             exits: Vec::new(),
             exits_made: 0,
+            disturbances: 0,
             log_exits: false,
             stop_on: ExitFilter::NONE,
             stopped_on: None,
@@ -119,6 +135,7 @@ impl Platform {
             hold_until: 0,
             held: false,
             pending: false,
+            requested: None,
             due_tick: 0,
             input_tick: u64::MAX,
         }
@@ -127,6 +144,7 @@ impl Platform {
     /// Recomputes what follows from the devices' state: the interrupt pin and the next due tick. Call after any change
     /// to a device that did not come through the bus.
     pub fn devices_changed(&mut self, tick: u64) {
+        self.disturbances += 1;
         self.held = tick < self.hold_until;
         self.pending = !self.held && self.devices.interrupt_pending();
         let mut due = self.input_tick;
@@ -139,17 +157,46 @@ impl Platform {
         self.due_tick = due;
     }
 
+    /// Whether the step has asked something of a device that is to be served before the next one.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.requested.is_some()
+    }
+
+    /// The machine has been put into another state.
+    pub(super) fn forget_requests(&mut self) {
+        self.requested = None;
+    }
+
+    /// Serves what the step has asked of devices. Says whether they have written to RAM: then whoever remembers anything of
+    /// memory has to forget it.
+    pub(super) fn serve_requests(&mut self) -> bool {
+        let Some(moment) = self.requested.take() else { return false };
+        let at = position(moment);
+        let writes = self.devices.serve_virtio(at, &mut self.ram, self.entropy.as_mut());
+        if !self.watches.is_empty() {
+            for (gpa, len) in &writes {
+                self.watched_access(moment, *gpa, *len, true);
+            }
+        }
+        self.after_device_access(moment);
+        !writes.is_empty()
+    }
+
     /// Whether the run has something for its session to look at before the next step.
     #[inline(always)]
     #[must_use]
     pub fn wants_attention(&self) -> bool {
         self.signal.is_some()
+            || self.requested.is_some()
             || self.watches.is_hit()
             || self.stopped_on.is_some()
             || self.exits.len() >= MAX_EXITS
     }
 
     fn log(&mut self, at: Moment, exit: Exit) {
+        self.disturbances += 1;
         self.exits_made += 1;
         if self.log_exits {
             self.exits.push((position(at), exit));
@@ -159,7 +206,17 @@ impl Platform {
         }
     }
 
+    fn watched_access(&mut self, at: Moment, gpa: u64, bytes: u64, write: bool) {
+        self.watches.access(position(at), gpa, bytes, write);
+        if self.watches.is_hit() {
+            self.disturbances += 1;
+        }
+    }
+
     fn after_device_access(&mut self, at: Moment) {
+        if self.requested.is_none() && self.devices.virtio_notified() {
+            self.requested = Some(at);
+        }
         if self.signal.is_none() {
             self.signal = self.devices.take_signal();
         }
@@ -184,6 +241,9 @@ pub const fn position(at: Moment) -> Position {
 impl Platform {
     #[cold]
     fn mmio_read<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64) -> [u8; N] {
+        if let Some(bytes) = self.rom.load(gpa) {
+            return bytes;
+        }
         let now = self.clock.ns_at(at.tick);
         let mut bytes = [0xff; N];
         // Page tables and descriptors in device memory read as an empty bus.
@@ -202,7 +262,7 @@ impl Platform {
 
     #[cold]
     fn mmio_write<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64, bytes: [u8; N]) {
-        if access != Access::Data {
+        if access != Access::Data || self.rom.contains(gpa, N) {
             return;
         }
         let now = self.clock.ns_at(at.tick);
@@ -226,7 +286,7 @@ impl Bus for Platform {
     #[inline(always)]
     fn read<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64) -> [u8; N] {
         if access == Access::Data && !self.watches.is_empty() {
-            self.watches.access(position(at), gpa, N as u64, false);
+            self.watched_access(at, gpa, N as u64, false);
         }
         match self.ram.load(gpa) {
             Some(bytes) => bytes,
@@ -237,7 +297,7 @@ impl Bus for Platform {
     #[inline(always)]
     fn write<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64, bytes: [u8; N]) {
         if access == Access::Data && !self.watches.is_empty() {
-            self.watches.access(position(at), gpa, N as u64, true);
+            self.watched_access(at, gpa, N as u64, true);
         }
         if !self.ram.store(gpa, bytes) {
             self.mmio_write(at, access, gpa, bytes);
@@ -248,8 +308,31 @@ impl Bus for Platform {
     fn fetch(&mut self, _at: Moment, gpa: u64, bytes: &mut [u8]) {
         match self.ram.slice(gpa, bytes.len()) {
             Ok(code) => bytes.copy_from_slice(code),
-            Err(_) => bytes.fill(0xff),
+            Err(_) => {
+                let there = self.rom.read(gpa, bytes);
+                bytes[there..].fill(0xff);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
+        if self.watches.may_see(gpa) { None } else { self.ram.load(gpa) }
+    }
+
+    #[inline(always)]
+    fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
+        !self.watches.may_see(gpa) && self.ram.store(gpa, bytes)
+    }
+
+    #[inline(always)]
+    fn memory_version(&self) -> u64 {
+        self.ram.version()
+    }
+
+    #[inline(always)]
+    fn disturbances(&self) -> u64 {
+        self.disturbances
     }
 
     fn io_read(&mut self, at: Moment, port: u16, size: u8) -> u32 {

@@ -10,6 +10,8 @@ use rustix::mm::{MapFlags, ProtFlags};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::hidden::{FIRST_HIDDEN_GFN, HiddenPages};
+
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4096;
 /// The largest RAM: above it, up to 4 GiB, is the window of memory-mapped devices.
@@ -28,6 +30,14 @@ pub enum RamError {
         bytes: u64,
         /// Why not.
         source: vm_memory::mmap::FromRangesError,
+    },
+    /// The host has no room for what the guest may write to its disks.
+    #[error("cannot map {pages} pages for what the guest writes to its disks")]
+    MapHidden {
+        /// How much was asked for.
+        pages: u64,
+        /// Why not.
+        source: vm_memory::mmap::MmapRegionError,
     },
     /// An access does not lie in RAM.
     #[error("guest-physical {gpa:#x} with {bytes} bytes lies outside the {ram_bytes} bytes of memory")]
@@ -51,8 +61,12 @@ pub struct GuestRam {
     memory: GuestMemoryMmap,
     host: *mut u8,
     bytes: u64,
-    /// One bit a page: written since the last [`GuestRam::take_dirty`].
-    dirty: Vec<u64>,
+    /// Pages that are tracked like RAM, but that no address reaches.
+    hidden: HiddenPages,
+    /// One byte a page, hidden pages included: written since the last [`GuestRam::take_dirty`].
+    dirty: Vec<u8>,
+    /// Counts writes by others than the CPU.
+    version: u64,
 }
 
 // SAFETY: `host` points into the mapping that `memory` owns, which does not move and lives as long; the pointer is
@@ -65,14 +79,25 @@ impl GuestRam {
     /// # Errors
     /// The size is unusable, or the host has no memory.
     pub fn new(bytes: u64) -> Result<Self, RamError> {
+        Self::with_hidden(bytes, 0)
+    }
+
+    /// The same with so many hidden pages, from [`FIRST_HIDDEN_GFN`] on.
+    ///
+    /// # Errors
+    /// The size is unusable, or the host has no memory.
+    pub fn with_hidden(bytes: u64, hidden_pages: u64) -> Result<Self, RamError> {
         Self::check_size(bytes)?;
         let size = usize::try_from(bytes).map_err(|_| RamError::Size(bytes))?;
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), size)])
             .map_err(|source| RamError::Map { bytes, source })?;
         let region = memory.find_region(GuestAddress(0)).ok_or(RamError::Size(bytes))?;
         let host = region.as_ptr();
-        let pages = size / PAGE_BYTES;
-        Ok(Self { memory, host, bytes, dirty: vec![0; pages.div_ceil(64)] })
+        let hidden = HiddenPages::new(hidden_pages)
+            .map_err(|source| RamError::MapHidden { pages: hidden_pages, source })?;
+        let pages = Self::pages_tracked(bytes, hidden_pages) as usize;
+        let dirty = vec![0; pages.next_multiple_of(8)];
+        Ok(Self { memory, host, bytes, hidden, dirty, version: 0 })
     }
 
     /// Whether RAM can have this size.
@@ -98,6 +123,18 @@ impl GuestRam {
         self.bytes / PAGE_BYTES as u64
     }
 
+    /// The number past the last page that is tracked, hidden pages included.
+    #[must_use]
+    pub fn tracked_pages(&self) -> u64 {
+        Self::pages_tracked(self.bytes, self.hidden.end() - FIRST_HIDDEN_GFN)
+    }
+
+    /// The same of a machine that is not there.
+    #[must_use]
+    pub fn pages_tracked(bytes: u64, hidden_pages: u64) -> u64 {
+        if hidden_pages == 0 { bytes / PAGE_BYTES as u64 } else { FIRST_HIDDEN_GFN + hidden_pages }
+    }
+
     /// The memory as rust-vmm crates see it (KVM memory slots).
     #[must_use]
     pub fn memory(&self) -> &GuestMemoryMmap {
@@ -108,8 +145,8 @@ impl GuestRam {
     #[inline(always)]
     #[must_use]
     pub fn contains(&self, gpa: u64, len: usize) -> bool {
-        // RAM is far smaller than 2^63, so the sum cannot wrap when the first test holds.
-        gpa < self.bytes && gpa + len as u64 <= self.bytes
+        // One comparison where `len` is known and less than RAM, which is at least 1 MiB.
+        len as u64 <= self.bytes && gpa <= self.bytes - len as u64
     }
 
     /// Loads `N` bytes if they are RAM.
@@ -138,17 +175,28 @@ impl GuestRam {
     /// Notes that somebody else (KVM) has written a page.
     #[inline(always)]
     pub fn mark_dirty(&mut self, gfn: u64) {
-        if let Some(word) = self.dirty.get_mut((gfn >> 6) as usize) {
-            *word |= 1 << (gfn & 63);
+        if let Some(page) = self.dirty.get_mut(gfn as usize) {
+            *page = 1;
         }
     }
 
-    /// Notes that somebody else (a loader that knows only [`GuestRam::memory`]) has written a range.
-    pub fn mark_range_dirty(&mut self, gpa: u64, bytes: u64) {
-        let end = gpa.saturating_add(bytes).min(self.bytes);
-        for gfn in gpa >> 12..end.div_ceil(PAGE_BYTES as u64) {
+    /// Somebody who knows only [`GuestRam::memory`] (a loader, a device) has written bytes of RAM.
+    pub fn device_wrote(&mut self, gpa: u64, len: u64) {
+        if len == 0 {
+            return;
+        }
+        let last = gpa.saturating_add(len - 1).min(self.bytes - 1);
+        for gfn in gpa >> 12..=last >> 12 {
             self.mark_dirty(gfn);
         }
+        self.version += 1;
+    }
+
+    /// Changes whenever somebody else than the CPU has written RAM.
+    #[inline(always)]
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Any bytes of RAM.
@@ -162,7 +210,7 @@ impl GuestRam {
         Ok(unsafe { std::slice::from_raw_parts(self.host.add(gpa as usize), len) })
     }
 
-    /// Copies bytes into RAM.
+    /// Copies bytes into RAM, for devices and loaders.
     ///
     /// # Errors
     /// The range is not in RAM.
@@ -171,9 +219,7 @@ impl GuestRam {
         if bytes.is_empty() {
             return Ok(());
         }
-        for gfn in gpa >> 12..=(gpa + bytes.len() as u64 - 1) >> 12 {
-            self.mark_dirty(gfn);
-        }
+        self.device_wrote(gpa, bytes.len() as u64);
         // SAFETY: the range lies in the mapping, `bytes` cannot overlap it (guest RAM is never lent out mutably).
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.host.add(gpa as usize), bytes.len());
@@ -189,11 +235,30 @@ impl GuestRam {
         }
     }
 
-    /// One page.
+    /// Writes into one page, which may be a hidden one.
+    ///
+    /// # Errors
+    /// There is no such page, or the bytes go past its end.
+    pub fn write_page(&mut self, gfn: u64, offset: usize, bytes: &[u8]) -> Result<(), RamError> {
+        let gpa = gfn.saturating_mul(PAGE_BYTES as u64).saturating_add(offset as u64);
+        if gfn < FIRST_HIDDEN_GFN {
+            return self.write_slice(gpa, bytes);
+        }
+        let page = self.hidden.page_mut(gfn).and_then(|page| page.get_mut(offset..offset + bytes.len()));
+        let out = RamError::OutOfRange { gpa, bytes: bytes.len() as u64, ram_bytes: self.bytes };
+        page.ok_or(out)?.copy_from_slice(bytes);
+        self.mark_dirty(gfn);
+        Ok(())
+    }
+
+    /// One page, which may be a hidden one.
     ///
     /// # Errors
     /// There is no such page.
     pub fn page(&self, gfn: u64) -> Result<&[u8; PAGE_BYTES], RamError> {
+        if let Some(page) = self.hidden.page(gfn) {
+            return Ok(page);
+        }
         let slice = self.slice(gfn.saturating_mul(PAGE_BYTES as u64), PAGE_BYTES)?;
         slice.try_into().map_err(|_| RamError::OutOfRange {
             gpa: gfn << 12,
@@ -214,6 +279,9 @@ impl GuestRam {
         file: &File,
         file_offset: u64,
     ) -> Result<(), RamError> {
+        if let Some(mapped) = self.hidden.map_file(gfn, count, file, file_offset) {
+            return mapped.map_err(RamError::MapFile);
+        }
         let gpa = gfn.saturating_mul(PAGE_BYTES as u64);
         let len = usize::try_from(count.saturating_mul(PAGE_BYTES as u64)).unwrap_or(usize::MAX);
         self.check(gpa, len)?;
@@ -230,17 +298,22 @@ impl GuestRam {
             )
         }
         .map_err(RamError::MapFile)?;
+        self.version += 1;
         Ok(())
     }
 
     /// The pages written since the last call, in order; the set is empty afterwards.
     pub fn take_dirty(&mut self) -> Vec<u64> {
         let mut pages = Vec::new();
-        for (index, word) in self.dirty.iter_mut().enumerate() {
-            let mut bits = std::mem::take(word);
-            while bits != 0 {
-                pages.push(index as u64 * 64 + u64::from(bits.trailing_zeros()));
-                bits &= bits - 1;
+        let (words, _) = self.dirty.as_chunks_mut::<8>();
+        for (index, word) in words.iter_mut().enumerate() {
+            if u64::from_ne_bytes(*word) == 0 {
+                continue;
+            }
+            for (page, written) in word.iter_mut().enumerate() {
+                if std::mem::take(written) != 0 {
+                    pages.push((index * 8 + page) as u64);
+                }
             }
         }
         pages
@@ -250,7 +323,7 @@ impl GuestRam {
     #[must_use]
     pub fn digest_from_scratch(&self) -> Digest {
         let mut digest = RamDigest::default();
-        for gfn in 0..self.pages() {
+        for gfn in (0..self.pages()).chain(FIRST_HIDDEN_GFN..self.hidden.end()) {
             if let Ok(page) = self.page(gfn) {
                 digest.replace(gfn, recorder::PageHash::ZERO, recorder::PageHash::of(page));
             }
@@ -309,6 +382,28 @@ mod tests {
         assert!(ram.write_slice((1 << 20) - 1, &[1, 2]).is_err());
         assert!(ram.write_slice(u64::MAX, &[1, 2]).is_err());
         assert!(GuestRam::new(4095).is_err());
+    }
+
+    #[test]
+    fn hidden_pages_are_tracked_like_ram_and_no_address_reaches_them() {
+        let mut ram = GuestRam::with_hidden(1 << 20, 3).unwrap();
+        let (first, last) = (FIRST_HIDDEN_GFN, FIRST_HIDDEN_GFN + 2);
+        ram.write_page(last, 4094, &[1, 2]).unwrap();
+        ram.write_page(5, 0, &[3]).unwrap();
+        assert_eq!(ram.take_dirty(), [5, last]);
+        assert_eq!(ram.page(last).unwrap()[4094..], [1, 2]);
+        assert_eq!(ram.load::<1>(0x5000), Some([3]));
+        assert_eq!(ram.load::<1>((last << 12) + 4094), None);
+        assert!(!ram.store(first << 12, [1]));
+        assert!(ram.slice(first << 12, 1).is_err() && ram.write_slice(first << 12, &[1]).is_err());
+        assert!(ram.write_page(last, 4095, &[1, 2]).is_err());
+        assert!(ram.write_page(last + 1, 0, &[1]).is_err() && ram.page(last + 1).is_err());
+        let mut digest = RamDigest::default();
+        for gfn in [5, last] {
+            let hash = recorder::PageHash::of(ram.page(gfn).unwrap());
+            digest.replace(gfn, recorder::PageHash::ZERO, hash);
+        }
+        assert_eq!(digest.digest(), ram.digest_from_scratch());
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Machine {
         self.platform.devices.restore(&others)?;
         self.platform.clock.restore(word(0), word(1));
         self.platform.hold_until = word(2);
+        self.platform.forget_requests();
         self.platform.signal = None;
         self.platform.stopped_on = None;
         self.platform.exits.clear();

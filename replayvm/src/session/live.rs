@@ -85,6 +85,7 @@ pub struct Live {
 const STREAM_TIMING: u64 = 0;
 const STREAM_ENTROPY: u64 = 1;
 const STREAM_CLOCK: u64 = 2;
+const STREAM_DEVICE_ENTROPY: u64 = 3;
 
 fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -135,6 +136,12 @@ impl Live {
         self.host.interrupted()
     }
 
+    /// From now on everything left to chance is decided by this seed.
+    pub fn vary(&mut self, seed: u64, perturbation: Perturbation) {
+        self.random = stream(seed, STREAM_TIMING);
+        self.perturbation = perturbation;
+    }
+
     /// The power-on clock that the seed decides, as the first event.
     pub fn power_on_clock(&mut self, seed: u64) -> u64 {
         let unix_seconds = CLOCK_BASE + stream(seed, STREAM_CLOCK).next_u64() % CLOCK_RANGE;
@@ -145,7 +152,11 @@ impl Live {
     /// The source of entropy that the seed decides.
     #[must_use]
     pub fn entropy(&self, seed: u64) -> Box<dyn Entropy> {
-        Box::new(LiveEntropy { random: stream(seed, STREAM_ENTROPY), log: self.log.clone() })
+        Box::new(LiveEntropy {
+            random: stream(seed, STREAM_ENTROPY),
+            device: stream(seed, STREAM_DEVICE_ENTROPY),
+            log: self.log.clone(),
+        })
     }
 
     /// The events since the last call, in order.
@@ -256,6 +267,7 @@ impl Inputs for Live {
 
 struct LiveEntropy {
     random: ChaCha8Rng,
+    device: ChaCha8Rng,
     log: Log,
 }
 
@@ -264,5 +276,12 @@ impl Entropy for LiveEntropy {
         let value = self.random.next_u64() >> (64 - u32::from(size.clamp(1, 8)) * 8);
         self.log.push(at, Event::Entropy { value });
         value
+    }
+
+    fn bytes(&mut self, at: Position, _index: usize, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.device.fill_bytes(&mut bytes);
+        self.log.push(at, Event::DeviceEntropy { bytes: bytes.clone() });
+        bytes
     }
 }

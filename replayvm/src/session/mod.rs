@@ -9,6 +9,8 @@ mod diagnose;
 mod divergence;
 /// Running a machine between ticks and giving it its inputs at them.
 mod drive;
+/// Many runs that begin with the same start.
+mod fork;
 /// The host's side of a recording: bytes, time, and somebody who wants to stop.
 mod host;
 /// Inputs from the host and from a seed.
@@ -27,6 +29,7 @@ mod settings;
 pub use diagnose::Diagnosis;
 pub use divergence::{Divergence, Expectation};
 pub use drive::{Driver, Ended, Halt};
+pub use fork::{Fork, ForkRunner, ForkedRun, Start};
 pub use live::{ConsoleSink, Live, Perturbation};
 pub(crate) use pace::Pace;
 pub use record::{RecordError, RecordOutcome, RecordSession};

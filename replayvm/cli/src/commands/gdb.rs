@@ -21,7 +21,7 @@ const DEFAULT_PORT: u16 = 1234;
 
 /// `replayvm gdb`
 pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
-    let mut timeline = Timeline::open(&arguments.file)?;
+    let mut timeline = Timeline::open_finding(&arguments.file, &arguments.disks.paths())?;
     if let Some(recovered) = timeline.opened().recording().recovery() {
         eprintln!("replayvm: {}: {recovered}", arguments.file.display());
     }

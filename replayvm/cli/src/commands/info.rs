@@ -22,11 +22,14 @@ struct Report {
     memory_bytes: u64,
     ns_per_tick: u32,
     cpu_model: String,
+    cpu_features: Vec<String>,
     flags_profile: String,
     rules_version: u32,
     seed: u64,
     engine: String,
     images: Vec<ImageRow>,
+    disks: Vec<DiskRow>,
+    entropy_device: bool,
     events: BTreeMap<String, u64>,
     exits: u64,
     checkpoints: Vec<CheckpointRow>,
@@ -42,6 +45,16 @@ struct ImageRow {
     name: String,
     size: u64,
     blake3: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DiskRow {
+    name: String,
+    path: String,
+    size: u64,
+    blake3: String,
+    embedded: bool,
+    read_only: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,8 +81,10 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         return Ok(FINE);
     }
     println!("{}: {} of guest `{}`", report.file, bytes(report.file_bytes), report.guest);
+    let changes: String =
+        report.cpu_features.iter().map(|change| format!(" {}", change.escape_debug())).collect();
     println!(
-        "  machine      {} RAM, CPU {}, flags {}, {} ns a tick, rules {}",
+        "  machine      {} RAM, CPU {}{changes}, flags {}, {} ns a tick, rules {}",
         bytes(report.memory_bytes),
         report.cpu_model,
         report.flags_profile,
@@ -86,6 +101,17 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
             bytes(image.size),
             &image.blake3[..16]
         );
+    }
+    for disk in &report.disks {
+        let access = if disk.read_only { ", read only" } else { "" };
+        let place = match disk.embedded {
+            true => "in the recording".to_owned(),
+            false => format!("blake3 {}, not in the recording, was {}", &disk.blake3[..16], disk.path),
+        };
+        println!("  virtio-blk   {} ({}{access}), {place}", disk.name, bytes(disk.size));
+    }
+    if report.entropy_device {
+        println!("  virtio-rng   entropy device");
     }
     let events: Vec<_> =
         report.events.iter().map(|(kind, count)| format!("{} {kind}", grouped(*count))).collect();
@@ -114,6 +140,10 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         println!("  recovered    {recovered}");
     }
     Ok(FINE)
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn report(arguments: &Info) -> Result<Report, Failure> {
@@ -149,6 +179,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         memory_bytes: description.memory_bytes,
         ns_per_tick: description.ns_per_tick,
         cpu_model: description.cpu_model.clone(),
+        cpu_features: description.cpu_features.clone(),
         flags_profile: description.flags_profile.clone(),
         rules_version: description.rules_version,
         seed: description.seed,
@@ -160,9 +191,22 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
                 role: format!("{:?}", image.role).to_lowercase(),
                 name: image.name.clone(),
                 size: image.size,
-                blake3: image.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+                blake3: hex(&image.hash),
             })
             .collect(),
+        disks: description
+            .disks
+            .iter()
+            .map(|disk| DiskRow {
+                name: disk.name.clone(),
+                path: disk.path.clone(),
+                size: disk.size,
+                blake3: hex(&disk.hash),
+                embedded: disk.embedded,
+                read_only: disk.read_only,
+            })
+            .collect(),
+        entropy_device: description.entropy_device,
         events,
         exits,
         checkpoints: recording
@@ -187,7 +231,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
 
 /// How the run ended, and where in the program: the last checkpoint of a recording that was closed is of its end.
 fn end_row(end: &End, arguments: &Info) -> Result<EndRow, Failure> {
-    let mut timeline = Timeline::open(&arguments.file)?;
+    let mut timeline = Timeline::open_to_look(&arguments.file)?;
     let opened = timeline.opened();
     let last = opened.checkpoint_position(opened.checkpoints().saturating_sub(1));
     let (mut rip, mut place) = (None, None);

@@ -30,7 +30,8 @@ struct Report {
 
 /// `replayvm replay`
 pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let mut session = ReplaySession::open(&arguments.file, &arguments.engine)?;
+    let mut session =
+        ReplaySession::open_finding(&arguments.file, &arguments.engine, &arguments.disks.paths())?;
     let recovered = session.opened().recording().recovery().map(ToString::to_string);
     if let Some(recovered) = &recovered {
         eprintln!("replayvm: {}: {recovered}", arguments.file.display());

@@ -121,6 +121,21 @@ impl Bus for FlatBus {
         }
     }
 
+    fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
+        let index = gpa.wrapping_sub(ARENA) as usize;
+        self.memory.get(index..index.wrapping_add(N))?.try_into().ok()
+    }
+    fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
+        let index = gpa.wrapping_sub(ARENA) as usize;
+        let place = self.memory.get_mut(index..index.wrapping_add(N));
+        place.map(|place| place.copy_from_slice(&bytes)).is_some()
+    }
+    fn memory_version(&self) -> u64 {
+        0
+    }
+    fn disturbances(&self) -> u64 {
+        0
+    }
     fn io_read(&mut self, _at: Moment, _port: u16, _size: u8) -> u32 {
         u32::MAX
     }

@@ -143,3 +143,13 @@ pub(super) fn linux_long(machine: &mut Machine, address: u64, zero_page: u64) ->
     enter(machine, state);
     Ok(())
 }
+
+/// PVH: flat 32-bit protected mode, paging off, EBX at `hvm_start_info`, interrupts off.
+pub(super) fn pvh(machine: &mut Machine, address: u32, start_info: u64) {
+    let mut state = FLAT.state(CODE_32);
+    state.mtrr_def_type = MTRR_WRITE_BACK;
+    state.tr.limit = 0x67;
+    state.rip = u64::from(address);
+    state.gpr[RBX] = start_info;
+    enter(machine, state);
+}

@@ -8,6 +8,9 @@ use std::mem::size_of;
 
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header};
 use linux_loader::loader::{BzImage, KernelLoader};
+use object::Endianness;
+use object::elf::{FileHeader64, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader};
 use recorder::MachineDescription;
 use vm_memory::{ByteValued, GuestAddress};
 
@@ -41,7 +44,7 @@ const COMMAND_LINE: u64 = 0x2_0000;
 const COMMAND_LINE_ROOM: usize = 0x1_0000;
 /// What a kernel takes that does not say (before 2.06, and a vmlinux: COMMAND_LINE_SIZE of x86).
 const COMMAND_LINE_OLD: usize = 255;
-const COMMAND_LINE_VMLINUX: usize = 2047;
+pub(super) const COMMAND_LINE_VMLINUX: usize = 2047;
 /// The highest byte of an initial RAM disk, for a kernel that does not say.
 const INITRD_MAX: u64 = 0x37ff_ffff;
 const INITRD_MAX_VMLINUX: u64 = 0x7fff_ffff;
@@ -114,7 +117,7 @@ pub(super) fn load_bzimage(
         Some(GuestAddress(HIGH_MEMORY)),
     )
     .map_err(|error| BootError::Linux(error.to_string()))?;
-    machine.platform.ram.mark_range_dirty(load, size);
+    machine.platform.ram.device_wrote(load, size);
     header.code32_start = load as u32;
 
     let long = version >= VERSION_XLOADFLAGS && header.xloadflags & HAS_64_BIT_ENTRY != 0;
@@ -160,6 +163,35 @@ pub(super) fn load_vmlinux(
     enter(machine, description, images, kernel)
 }
 
+/// Writes a command line of at most `limit` bytes into memory, which is zero behind it; returns where.
+pub(super) fn write_command_line(
+    machine: &mut Machine,
+    command_line: &str,
+    limit: usize,
+) -> Result<u64, BootError> {
+    let limit = limit.min(COMMAND_LINE_ROOM - 1);
+    if command_line.len() > limit {
+        return Err(BootError::CommandLine { limit });
+    }
+    machine.platform.ram.write_slice(COMMAND_LINE, command_line.as_bytes())?;
+    Ok(COMMAND_LINE)
+}
+
+/// Whether an ELF file looks like a vmlinux: it lies in the upper half of the address space and is entered by its physical
+/// address.
+pub(super) fn is_vmlinux(image: &[u8]) -> bool {
+    const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+    let parse = || {
+        let header = FileHeader64::<Endianness>::parse(image).ok()?;
+        let endian = header.endian().ok()?;
+        let entry = header.e_entry(endian);
+        let segments = header.program_headers(endian, image).ok()?;
+        let mut loaded = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+        Some(entry < KERNEL_MAP && loaded.any(|segment| segment.p_vaddr(endian) >= KERNEL_MAP))
+    };
+    parse().unwrap_or(false)
+}
+
 /// Places what the kernel is given, writes the zero page, and sets the CPU up.
 fn enter(
     machine: &mut Machine,
@@ -171,13 +203,8 @@ fn enter(
     header.type_of_loader = LOADER_UNDEFINED;
     header.loadflags |= LOADED_HIGH;
     header.loadflags &= !CAN_USE_HEAP;
-    let command_line = description.command_line.as_bytes();
-    let limit = kernel.command_line_limit.min(COMMAND_LINE_ROOM - 1);
-    if command_line.len() > limit || command_line.contains(&0) {
-        return Err(BootError::CommandLine { limit });
-    }
-    machine.platform.ram.write_slice(COMMAND_LINE, command_line)?;
-    header.cmd_line_ptr = COMMAND_LINE as u32;
+    header.cmd_line_ptr =
+        write_command_line(machine, &description.command_line, kernel.command_line_limit)? as u32;
     header.cmdline_size = kernel.command_line_limit as u32;
     if let Some(initrd) = &images.initrd {
         let placed = place_initrd(machine, initrd, kernel.end, kernel.initrd_max)?;

@@ -6,6 +6,8 @@ mod acpi;
 mod elf;
 /// The state of the CPU at each kind of entry.
 mod entry;
+/// Firmware, from the reset vector.
+mod firmware;
 /// Flat 16-bit images.
 mod flat;
 /// Linux by its 64-bit boot protocol.
@@ -14,6 +16,8 @@ mod linux;
 mod map;
 /// Multiboot 1.
 mod multiboot;
+/// PVH.
+mod pvh;
 
 use recorder::{BootKind, MachineDescription};
 
@@ -46,7 +50,7 @@ pub struct GuestImages {
 pub enum BootError {
     /// Nothing that we can enter.
     #[error(
-        "not a guest image: neither a Linux bzImage nor an ELF file nor a multiboot kernel nor a boot sector (0x55 0xaa at offset 510)"
+        "not a guest image: neither a Linux bzImage nor an ELF file nor a multiboot kernel nor a boot sector (0x55 0xaa at offset 510) nor firmware (64 KiB pieces with a far jump at the reset vector)"
     )]
     Unknown,
     /// A damaged or foreign ELF file.
@@ -119,10 +123,13 @@ pub fn detect(image: &[u8]) -> Result<BootKind, BootError> {
         return Ok(BootKind::Multiboot);
     }
     match image {
+        [0x7f, b'E', b'L', b'F', 2, ..] if pvh::find_entry(image).is_some() => Ok(BootKind::Pvh),
+        [0x7f, b'E', b'L', b'F', 2, ..] if linux::is_vmlinux(image) => Ok(BootKind::LinuxElf),
         [0x7f, b'E', b'L', b'F', 2, ..] => Ok(BootKind::Elf64),
         [0x7f, b'E', b'L', b'F', 1, ..] => Ok(BootKind::Elf32),
         _ if linux::is_bzimage(image) => Ok(BootKind::LinuxBzImage),
         _ if image.len() >= 512 && image[510..512] == [0x55, 0xaa] => Ok(BootKind::Flat16),
+        _ if firmware::is_firmware(image) => Ok(BootKind::Firmware),
         _ => Err(BootError::Unknown),
     }
 }
@@ -163,7 +170,24 @@ pub fn load(
         }
         BootKind::LinuxBzImage => linux::load_bzimage(machine, description, images),
         BootKind::LinuxElf => linux::load_vmlinux(machine, description, images),
+        BootKind::Pvh => pvh::load(machine, description, images),
+        BootKind::Firmware => firmware::load(machine, &images.kernel),
         _ => Err(BootError::Unknown),
+    }
+}
+
+/// Gives a bare machine what is neither RAM nor state.
+///
+/// # Errors
+/// The image is damaged.
+pub fn attach(
+    machine: &mut Machine,
+    description: &MachineDescription,
+    images: &GuestImages,
+) -> Result<(), BootError> {
+    match description.boot {
+        BootKind::Firmware => firmware::attach(machine, &images.kernel),
+        _ => Ok(()),
     }
 }
 
