@@ -144,7 +144,8 @@ mod tests {
     fn every_combination_of_flags_is_held() {
         for bits in 0..64_u64 {
             let flag = |i: u64, flag: u64| if bits >> i & 1 != 0 { flag } else { 0 };
-            let rflags = 0x202 | flag(0, CF) | flag(1, PF) | flag(2, AF) | flag(3, ZF) | flag(4, SF) | flag(5, OF);
+            let rflags =
+                0x202 | flag(0, CF) | flag(1, PF) | flag(2, AF) | flag(3, ZF) | flag(4, SF) | flag(5, OF);
             let lazy = Lazy::of(rflags);
             assert_eq!(lazy.into(0x202 | !rflags & ARITHMETIC), rflags);
             for carry in [0, 1] {

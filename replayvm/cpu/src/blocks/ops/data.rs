@@ -2,8 +2,8 @@
 
 use crate::blocks::lazy::{extend, mask};
 use crate::blocks::op::{
-    ABSOLUTE, ANY, BASE, Handler, INDEXED, Op, Outcome, address, get, load, load_to_modify, or_slow, reg, set,
-    store,
+    ABSOLUTE, ANY, BASE, Handler, INDEXED, Op, Outcome, address, get, load, load_to_modify, or_slow, reg,
+    set, store,
 };
 use crate::blocks::ops::{by_condition, by_size, by_size_and_shape};
 use crate::bus::Bus;

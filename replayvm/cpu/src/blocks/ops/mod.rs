@@ -18,8 +18,8 @@ pub(crate) mod shift;
 /// The stack.
 pub(crate) mod stack;
 
-use crate::bus::Bus;
 use crate::blocks::op::{Op, Outcome};
+use crate::bus::Bus;
 use crate::step::Cpu;
 
 /// Leaves the instruction to the plain form's handler.
