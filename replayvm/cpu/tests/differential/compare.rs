@@ -154,6 +154,7 @@ pub struct Software {
     blank: CpuState,
     blocks: Blocks<FlatBus>,
     memory: Vec<u8>,
+    cases: u64,
 }
 
 impl Software {
@@ -167,6 +168,7 @@ impl Software {
             blank,
             blocks: Blocks::new(),
             memory: Vec::new(),
+            cases: 0,
         }
     }
 
@@ -214,6 +216,11 @@ impl Software {
         self.bus.memory.clone_from(&self.memory);
         self.bus.exception = None;
         let (rip, rflags) = (self.cpu.state.rip, self.cpu.state.rflags);
+        self.cases += 1;
+        if self.cases.is_multiple_of(64) {
+            // A change of breakpoints looks at every block.
+            self.blocks = Blocks::new();
+        }
         // The breakpoint ends the block.
         self.blocks.set_breakpoints(&[self.cpu.state.rip.wrapping_add(len as u64)]);
         let until = Moment { tick: 0, offset: 1 };
