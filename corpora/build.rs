@@ -1,4 +1,5 @@
-//! Builds the guests: a cargo of its own, for the bare machine, with flags of its own.
+//! Builds the guests: a cargo of its own, for the bare machine, with flags of its own. And the programs of the Linux
+//! guests, with the C compiler.
 //!
 //! Whatever the outer build is (debug or release, `check`, `clippy`, `doc`), the guests come out the same, byte
 //! for byte, and hold no path of the machine they were built on.
@@ -37,6 +38,59 @@ fn main() {
     build(&guests, root, &target, &[]);
     copy("src/bin", "");
     copy("src/workloads", "");
+    compile_programs(&here, root, &out);
+}
+
+/// The programs of the Linux guests: the name of the source, and whether there is a twin without the bug.
+const PROGRAMS: &[(&str, bool)] = &[
+    ("verdict", false),
+    ("data-race", true),
+    ("signal-handler", true),
+    ("toctou", true),
+    ("floats", false),
+    ("ciphers", false),
+];
+
+/// Compiles the programs of the Linux guests. They are optional: without a C compiler that links statically the files are
+/// empty, and `CORPORA_NO_PROGRAMS` says why.
+fn compile_programs(here: &Path, root: &Path, out: &Path) {
+    println!("cargo::rerun-if-changed=linux/programs");
+    let sources = here.join("linux/programs");
+    let mut problem = None;
+    for (name, has_twin) in PROGRAMS {
+        let variants = [("", ""), ("-fixed", "-DFIXED")];
+        for (suffix, define) in &variants[..1 + usize::from(*has_twin)] {
+            let program = out.join(format!("{name}{suffix}.program"));
+            if let Err(because) = compile(&sources.join(format!("{name}.c")), &program, root, define) {
+                println!("cargo::warning=no program {name}{suffix} for Linux guests: {because}");
+                problem.get_or_insert(because);
+                fs::write(&program, []).expect("OUT_DIR can be written");
+            }
+        }
+    }
+    println!("cargo::rustc-env=CORPORA_NO_PROGRAMS={}", problem.unwrap_or_default());
+}
+
+fn compile(source: &Path, program: &Path, root: &Path, define: &str) -> Result<(), String> {
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-O1", "-g", "-fno-omit-frame-pointer"]);
+    // At fixed addresses and without traces of this machine, so that a guest is the same file wherever it is built.
+    compiler.args(["-static", "-no-pie", "-fno-pie", "-pthread", "-Wl,--build-id=none"]);
+    compiler.arg(format!("-ffile-prefix-map={}=.", root.display())).current_dir(root);
+    if !define.is_empty() {
+        compiler.arg(define);
+    }
+    let output = compiler.arg("-o").arg(program).arg(source).arg("-lm").output();
+    let output = output.map_err(|error| format!("cc: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said
+        .lines()
+        .find(|line| line.contains("error") || line.contains("cannot"))
+        .unwrap_or("cc fails")
+        .to_owned())
 }
 
 fn build(guests: &Path, root: &Path, target: &Path, more: &[&str]) {

@@ -143,7 +143,7 @@ pub(crate) static FIXED: &[Guest] = fixed![
 pub(crate) static WORKLOAD: &[u8] = image!("workload");
 pub(crate) static DIRTY: &[u8] = image!("dirty");
 
-/// What measurements run.
+/// What measurements and persons run.
 pub(crate) static WORKLOADS: &[Guest] = &[
     Guest {
         name: "workload",
@@ -163,6 +163,16 @@ pub(crate) static WORKLOADS: &[Guest] = &[
         watch: None,
         failing_seeds: None,
         image: DIRTY,
+        fixed: None,
+    },
+    Guest {
+        name: "echo",
+        title: "a prompt on the serial port that says back what is typed; `quit` ends it",
+        bug: "none",
+        oracle: "none",
+        watch: None,
+        failing_seeds: None,
+        image: image!("echo"),
         fixed: None,
     },
 ];

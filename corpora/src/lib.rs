@@ -6,6 +6,8 @@
 
 /// Every guest.
 mod catalogue;
+/// Real Linux: kernel, programs and firmware that `corpora/linux/fetch` gets, and what is built of them.
+pub mod linux;
 
 /// What a guest writes to port [`EXIT_PORT`] when its invariant held.
 pub const PASS: u32 = 0x10;
@@ -48,7 +50,7 @@ pub fn all() -> &'static [Guest] {
     catalogue::GUESTS
 }
 
-/// The guest with this name; the fixed twin of one, which goes by its name and `-fixed`; `workload` or `dirty`.
+/// The guest with this name; the fixed twin of one, which goes by its name and `-fixed`; `workload`, `dirty` or `echo`.
 pub fn find(name: &str) -> Option<&'static Guest> {
     let mut guests = all().iter().chain(catalogue::FIXED).chain(catalogue::WORKLOADS);
     guests.find(|guest| guest.name == name)

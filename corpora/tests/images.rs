@@ -18,7 +18,7 @@ fn header(guest: &Guest) -> (usize, [u32; 8]) {
 /// Every image there is: the guests, their twins, the workloads.
 fn images() -> impl Iterator<Item = &'static Guest> {
     let twins = all().iter().map(|guest| find(&format!("{}-fixed", guest.name)).unwrap());
-    all().iter().chain(twins).chain(["workload", "dirty"].map(|name| find(name).unwrap()))
+    all().iter().chain(twins).chain(["workload", "dirty", "echo"].map(|name| find(name).unwrap()))
 }
 
 #[test]

@@ -183,13 +183,19 @@ impl ReplayTarget<'_> {
     fn steps(&mut self, steps: u64, forward: bool) -> Result<Landing, String> {
         let mut landing = Landing { position: self.timeline.position(), reason: Reason::Reached };
         for step in 0..steps {
-            landing = if forward { self.timeline.step_forward() } else { self.timeline.step_backward() }
-                .map_err(|error| failed(&error))?;
+            let link = self.link.clone();
+            let mut go_on = |_: Progress| !link.is_interrupted();
+            landing = if forward {
+                self.timeline.step_forward()
+            } else {
+                self.timeline.step_backward_supervised(&mut go_on)
+            }
+            .map_err(|error| failed(&error))?;
             if landing.reason != Reason::Reached {
                 break;
             }
-            // A step back costs a replay, a step forward next to nothing.
-            if (!forward || step.is_multiple_of(512)) && self.link.is_interrupted() {
+            // A step back looks by itself; a step forward costs next to nothing.
+            if forward && step.is_multiple_of(512) && self.link.is_interrupted() {
                 return Ok(Landing { reason: Reason::Interrupted, ..landing });
             }
         }

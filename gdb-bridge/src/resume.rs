@@ -123,7 +123,7 @@ impl ReplayTarget<'_> {
             Action::Continue => self.timeline.run_forward(&stops, &mut supervisor)?,
             Action::ReverseContinue => self.timeline.run_backward(&stops, &mut supervisor)?,
             Action::Step => self.timeline.step_forward_watching(&stops)?,
-            Action::ReverseStep => self.timeline.step_backward_watching(&stops)?,
+            Action::ReverseStep => self.timeline.step_backward_watching(&stops, &mut supervisor)?,
             Action::StepWithin { start, end } => self.step_within(start, end)?,
         };
         tracing::debug!(?action, ?landing, "stopped");

@@ -26,7 +26,7 @@ fn record(kernel: Vec<u8>, limit_ticks: u64) -> Made {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.rvm");
     let settings = Settings { limit_ticks, memory_bytes: 16 << 20, ..Settings::default() };
-    let images = GuestImages { kernel, modules: Vec::new() };
+    let images = GuestImages { kernel, ..GuestImages::default() };
     let session = RecordSession::start(&path, "guest", &images, &settings, None, Arc::default()).unwrap();
     session.run().unwrap();
     (folder, path)

@@ -2,6 +2,8 @@
 
 /// Whole machine states, and the pages between them.
 pub mod checkpoint;
+/// The guest's console, read back out of a recording.
+pub mod console;
 /// Devices on virtual time.
 pub mod devices;
 /// What executes guest instructions.
@@ -12,5 +14,7 @@ pub mod machine;
 pub mod recording;
 /// Recording and replaying.
 pub mod session;
+/// Names for addresses.
+pub mod symbols;
 /// A cursor over a recording: seek, step, run, reverse.
 pub mod timeline;

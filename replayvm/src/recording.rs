@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
-use recorder::{Event, ImageRole, Position, ReadError, Recording};
+use recorder::{BootKind, Event, ImageRole, Position, ReadError, Recording};
 
 use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker, StoreError};
 use crate::engine::Engine;
-use crate::machine::{self, GuestImages, Machine, MachineError, Module, RestoreError};
+use crate::machine::{
+    self, DiskError, DiskImage, DiskPaths, GuestImages, Machine, MachineError, Module, RestoreError,
+};
 use crate::session::{Driver, Replayed};
 
 /// Why a recording cannot be opened or a machine not be put where it says.
@@ -74,6 +76,9 @@ pub enum OpenError {
     /// The machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// A disk image.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A checkpoint's sections.
     #[error("the checkpoint at {at} cannot be restored")]
     Restore {
@@ -110,6 +115,10 @@ pub struct OpenRecording {
     recording: Recording,
     events: Arc<[(Position, Event)]>,
     maps: Vec<PageMap>,
+    /// `None`: the disks stay without images.
+    disk_paths: Option<DiskPaths>,
+    /// The disk images, once a machine has needed them.
+    disks: OnceLock<Vec<DiskImage>>,
 }
 
 impl OpenRecording {
@@ -140,7 +149,7 @@ impl OpenRecording {
         let events: Arc<[_]> = recording.events().collect::<Result<Vec<_>, _>>().map_err(wrong)?.into();
 
         let mut store = PageStore::new(recording.clone(), Some(file));
-        let mut map = PageMap::zero(recording.description().memory_bytes / recorder::PAGE_BYTES as u64);
+        let mut map = PageMap::zero(machine::tracked_pages(recording.description()));
         let mut maps = Vec::new();
         for index in 0..recording.checkpoints().len() {
             let checkpoint = recording.checkpoint(index).map_err(wrong)?;
@@ -156,7 +165,42 @@ impl OpenRecording {
         if maps.is_empty() {
             return Err(OpenError::NoCheckpoint { path: path.to_owned() });
         }
-        Ok((Self { path: path.to_owned(), recording, events, maps }, store))
+        let (path, disk_paths, disks) = (path.to_owned(), Some(DiskPaths::default()), OnceLock::new());
+        Ok((Self { path, recording, events, maps, disk_paths, disks }, store))
+    }
+
+    /// Looks for disk images that are not in the recording here first. To be said before a machine is started.
+    pub fn look_for_disks_in(&mut self, paths: &DiskPaths) {
+        self.disk_paths = Some(paths.clone());
+    }
+
+    /// Starts machines whose disks have no images: to be looked at, not to be run.
+    pub fn leave_disks_out(&mut self) {
+        self.disk_paths = None;
+    }
+
+    /// The images of the machine's disks: those that the recording holds, and files compared with it, once.
+    ///
+    /// # Errors
+    /// An image is damaged, missing, or another one.
+    fn disks(&self, paths: &DiskPaths) -> Result<&[DiskImage], OpenError> {
+        if let Some(disks) = self.disks.get() {
+            return Ok(disks);
+        }
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let disks = self.recording.description().disks.iter().map(|disk| {
+            if !disk.embedded {
+                return Ok(DiskImage::find(disk, folder, paths)?);
+            }
+            let same = |image: &recorder::Image| image.role == ImageRole::Disk && image.hash == disk.hash;
+            let index = self.recording.images().iter().position(same);
+            let index = index.ok_or_else(|| DiskError::NotEmbedded(disk.name.clone()))?;
+            let bytes = self.recording.image_bytes(index);
+            let bytes = bytes.map_err(|source| OpenError::Read { path: self.path.clone(), source })?;
+            Ok(DiskImage::embedded(disk, bytes.into_owned())?)
+        });
+        let disks = disks.collect::<Result<Vec<_>, OpenError>>()?;
+        Ok(self.disks.get_or_init(|| disks))
     }
 
     /// Where the file is.
@@ -206,7 +250,10 @@ impl OpenRecording {
                     command_line: image.command_line.clone(),
                     bytes,
                 }),
-                _ => images.kernel = bytes,
+                ImageRole::Kernel => images.kernel = bytes,
+                ImageRole::Initrd => images.initrd = Some(bytes),
+                // Disks and symbols are not what a guest is booted from.
+                _ => {}
             }
         }
         Ok(images)
@@ -265,7 +312,17 @@ impl OpenRecording {
         inputs: &mut Replayed,
         store: &PageStore,
     ) -> Result<(Driver, RamTracker), StartError> {
-        let mut machine = Machine::bare(self.recording.description()).map_err(OpenError::from)?;
+        let description = self.recording.description();
+        let disks = self.disk_paths.as_ref().map(|paths| self.disks(paths)).transpose()?;
+        let mut machine = Machine::bare(description).map_err(OpenError::from)?;
+        if let Some(disks) = disks {
+            machine.insert_disks(description, disks).map_err(OpenError::from)?;
+        }
+        if description.boot == BootKind::Firmware {
+            let images =
+                self.images().map_err(|source| OpenError::Read { path: self.path.clone(), source })?;
+            machine.attach(description, &images).map_err(OpenError::from)?;
+        }
         machine.platform.entropy = inputs.entropy();
         let engine = engine(&machine)?;
         let tracker = RamTracker::new(&machine.platform.ram);

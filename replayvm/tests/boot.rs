@@ -67,7 +67,7 @@ fn run(kernel: Vec<u8>, modules: Vec<Module>, command_line: &str) -> EndReason {
         command_line: command_line.to_owned(),
         ..Settings::default()
     };
-    let images = GuestImages { kernel, modules };
+    let images = GuestImages { kernel, modules, ..GuestImages::default() };
     let path = folder.path().join("boot.rvm");
     let session = RecordSession::start(&path, "boot", &images, &settings, None, Arc::default()).unwrap();
     session.run().unwrap().end.reason

@@ -319,3 +319,38 @@ fn a_replay_that_stops_early_and_goes_on_ends_the_same() {
     }
     assert_eq!(replay(&path).digest, outcome.end.digest);
 }
+
+/// Ends the run with the upper half of CPUID's leaf 1 ECX.
+fn asks_for_features() -> GuestImages {
+    boot_sector(|a| {
+        a.mov(eax, 1).unwrap();
+        a.cpuid().unwrap();
+        a.shr(ecx, 16).unwrap();
+        a.mov(ax, cx).unwrap();
+        a.out(0xf4, ax).unwrap();
+        a.hlt().unwrap();
+    })
+}
+
+#[test]
+fn features_are_what_the_recording_says_and_cannot_be_what_the_cpu_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = |cpu_features: &[&str]| {
+        let cpu_features = cpu_features.iter().map(|&change| change.to_owned()).collect();
+        let (path, outcome) =
+            record(folder.path(), &asks_for_features(), &Settings { cpu_features, ..settings() }, None);
+        // The replay is told nothing but the file.
+        assert_eq!(replay(&path).digest, outcome.end.digest);
+        let EndReason::DebugExit { code } = outcome.end.reason else { panic!("{:?}", outcome.end) };
+        code
+    };
+    let sse4_2 = 1 << (20 - 16);
+    assert_eq!(code(&[]) & sse4_2, sse4_2);
+    assert_eq!(code(&["-sse4_2"]), code(&[]) & !sse4_2);
+    assert_eq!(code(&["+hypervisor"]), code(&[]) | 1 << 15);
+
+    let mut description = settings().description("guest", recorder::BootKind::Flat16);
+    description.cpu_features = vec!["+avx".to_owned()];
+    let error = Machine::boot(&description, &asks_for_features()).unwrap_err();
+    assert_eq!(error.to_string(), "the CPU does not have the feature `avx`: it is replayvm-v2");
+}

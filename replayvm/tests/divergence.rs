@@ -56,7 +56,7 @@ fn record(folder: &Path) -> std::path::PathBuf {
     let settings =
         Settings { checkpoint_ticks: 20_000, seed: 3, memory_bytes: 16 << 20, ..Settings::default() };
     let image = corpora::find("lost-update").expect("a corpora guest").image.to_vec();
-    let images = GuestImages { kernel: image, modules: Vec::new() };
+    let images = GuestImages { kernel: image, ..GuestImages::default() };
     let session = RecordSession::start(&path, "lost-update", &images, &settings, None, Arc::default());
     session.expect("starts").run().expect("records");
     path

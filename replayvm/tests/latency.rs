@@ -33,7 +33,7 @@ fn elf32(write: impl FnOnce(&mut CodeAssembler)) -> GuestImages {
     let words = [1, base + headers, 52, 0, 0, 52 | 32 << 16, 1, 0, 1, 0, base, base, size, size, 7, 4096];
     image.extend(words.iter().flat_map(|word: &u32| word.to_le_bytes()));
     image.extend(code);
-    GuestImages { kernel: image, modules: Vec::new() }
+    GuestImages { kernel: image, ..GuestImages::default() }
 }
 
 /// Writes a new word into each of 1,000 pages, `stride` bytes apart, in 1,000 ticks, again and again.

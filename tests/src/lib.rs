@@ -6,6 +6,8 @@
 
 /// Building the command and running it.
 mod command;
+/// The command on a terminal of its own.
+mod pty;
 /// Recordings, made and looked at.
 mod recording;
 
@@ -15,4 +17,5 @@ pub mod damage;
 pub mod random;
 
 pub use command::{Finished, Replayvm, Running, binary, replayvm};
+pub use pty::{Attributes, Person};
 pub use recording::{Ended, end_of, folder, info, path_text, position, record, replay_end};

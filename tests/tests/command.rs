@@ -180,6 +180,25 @@ fn an_unknown_engine_is_refused_with_those_that_there_are() {
 }
 
 #[test]
+fn a_cpu_feature_that_cannot_be_given_is_named() {
+    record_corpora(&["--cpu-feature", "+sse9"]).refused(&["no CPU feature `sse9`", "/proc/cpuinfo"]);
+    record_corpora(&["--cpu-feature", "-mmx", "--cpu-feature", "+avx"])
+        .refused(&["does not have the feature `avx`"]);
+    record_corpora(&["--cpu-feature", "mmx"]).refused(&["`mmx`", "+name", "-name"]);
+}
+
+#[test]
+fn a_cpu_feature_that_was_taken_away_is_in_the_recording() {
+    let scene = Scene::new();
+    let path = scene.path("features.rvm");
+    record("rtc-rollover", &path, &["--cpu-feature", "-sse4_2", "--cpu-feature=+hypervisor"]).exits(0);
+    run(["replay", path_text(&path)]).exits(0);
+    let text = run(["info", path_text(&path)]).exits(0);
+    assert!(text.stdout.contains("CPU replayvm-v2 -sse4_2 +hypervisor, "), "{text}");
+    assert_eq!(info(&path)["cpu_features"], serde_json::json!(["-sse4_2", "+hypervisor"]));
+}
+
+#[test]
 fn a_boot_sector_takes_no_modules() {
     let mut sector = [0; 512];
     sector[..2].copy_from_slice(&[0xeb, 0xfe]);
@@ -631,12 +650,15 @@ fn corpora_lists_every_guest_in_text_and_in_json() {
     let json = run(["corpora", "--json"]).exits(0).json();
     let text = run(["corpora"]).exits(0);
     let rows = json.as_array().unwrap();
-    assert_eq!(rows.len(), corpora::all().len());
-    for (row, guest) in rows.iter().zip(corpora::all()) {
-        assert_eq!(row["name"], guest.name);
-        assert_eq!(row["oracle"], guest.oracle);
-        assert!(text.stdout.contains(&format!("{}: {}\n", guest.name, guest.title)), "{text}");
-        assert!(text.stdout.contains(guest.bug) && text.stdout.contains(guest.oracle), "{text}");
+    let bare = corpora::all().iter().map(|guest| (guest.name, guest.title, guest.bug, guest.oracle));
+    let linux = corpora::linux::all().iter().map(|guest| (guest.name, guest.title, guest.bug, guest.oracle));
+    let guests: Vec<_> = bare.chain(linux).collect();
+    assert_eq!(rows.len(), guests.len());
+    for (row, (name, title, bug, oracle)) in rows.iter().zip(guests) {
+        assert_eq!(row["name"], name);
+        assert_eq!(row["oracle"], oracle);
+        assert!(text.stdout.contains(&format!("{name}: {title}\n")), "{text}");
+        assert!(text.stdout.contains(bug) && text.stdout.contains(oracle), "{text}");
     }
 }
 

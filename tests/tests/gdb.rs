@@ -29,7 +29,7 @@ fn recording() -> &'static Path {
             ..Settings::default()
         };
         let kernel = corpora::find("lost-update").expect("a guest").image.to_vec();
-        let images = GuestImages { kernel, modules: Vec::new() };
+        let images = GuestImages { kernel, ..GuestImages::default() };
         RecordSession::start(&path, "lost-update", &images, &settings, None, Arc::default())
             .and_then(RecordSession::run)
             .expect("records");

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use recorder::{ExitKind, Position, ReadError};
-use replayvm::machine::ExitFilter;
+use replayvm::machine::{DiskPaths, ExitFilter};
 use replayvm::timeline::{Landing, Progress, Reason, Stops, Timeline, TimelineError};
 
 use crate::exits::ExitList;
@@ -145,7 +145,15 @@ impl App {
     /// # Errors
     /// The recording cannot be opened.
     pub fn open(path: &Path) -> Result<Self, TimelineError> {
-        let timeline = Timeline::open(path)?;
+        Self::open_finding(path, &DiskPaths::default())
+    }
+
+    /// The same with other places for disk images that are not in the recording.
+    ///
+    /// # Errors
+    /// The recording cannot be opened, or an image is missing.
+    pub fn open_finding(path: &Path, disks: &DiskPaths) -> Result<Self, TimelineError> {
+        let timeline = Timeline::open_finding(path, disks)?;
         let recording = timeline.opened().recording();
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let guest = &recording.description().guest_name;
@@ -233,7 +241,8 @@ impl App {
                 self.tell(landing);
             }
             Action::StepBackward => {
-                let landing = self.timeline.step_backward()?;
+                let landing =
+                    self.timeline.step_backward_supervised(&mut supervisor(&mut self.state, watch))?;
                 self.tell(landing);
             }
             Action::NextOfKind => self.next_of_kind(watch)?,

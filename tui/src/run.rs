@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent};
+use replayvm::machine::DiskPaths;
 use replayvm::timeline::TimelineError;
 
 use crate::app::{App, State, Watch};
@@ -35,16 +36,16 @@ pub enum TuiError {
     Timeline(#[from] TimelineError),
 }
 
-/// Shows a recording until the person at the terminal has seen enough, or `stop` becomes true.
+/// Shows a recording, whose disk images may be elsewhere now, until the person at the terminal has seen enough, or `stop` becomes true.
 ///
 /// # Errors
 /// There is no terminal, the recording cannot be opened, or a replay failed, if only on the way.
-pub fn run(path: &Path, stop: &AtomicBool) -> Result<(), TuiError> {
+pub fn run(path: &Path, disks: &DiskPaths, stop: &AtomicBool) -> Result<(), TuiError> {
     if !io::stdout().is_terminal() {
         return Err(TuiError::NoTerminal);
     }
     // Before the screen is taken: an error here is read on the terminal as it was.
-    let mut app = App::open(path)?;
+    let mut app = App::open_finding(path, disks)?;
     let mut screen = Screen::enter(stop)?;
     let outcome = screen.serve(&mut app);
     drop(screen);

@@ -31,10 +31,10 @@ const CHANNEL_MESSAGES: usize = 4;
 const BATCH_EXITS: usize = 1 << 15;
 /// Events in a batch.
 const BATCH_EVENTS: usize = 1 << 13;
-/// Bytes of serial input in a batch, before the one that goes over.
-const BATCH_SERIAL_BYTES: usize = 1 << 18;
-/// Bytes of one serial event.
-const MAX_SERIAL_BYTES: usize = 1 << 20;
+/// Bytes of serial input and of the entropy device in a batch, before the one that goes over.
+const BATCH_INPUT_BYTES: usize = 1 << 18;
+/// Bytes of one event.
+const MAX_INPUT_BYTES: usize = 1 << 20;
 
 enum Message {
     Log(LogRecord),
@@ -56,7 +56,7 @@ pub struct RecordingWriter {
     thread: Option<JoinHandle<Option<u64>>>,
     failure: Arc<OnceLock<WriteError>>,
     log: LogRecord,
-    serial_bytes: usize,
+    input_bytes: usize,
     last_event: Position,
     last_exit: Position,
     /// Where the last checkpoint or flush was: everything later is at or after it.
@@ -111,7 +111,7 @@ impl RecordingWriter {
             thread: Some(thread),
             failure,
             log: LogRecord::default(),
-            serial_bytes: 0,
+            input_bytes: 0,
             last_event: Position::START,
             last_exit: Position::START,
             floor: Position::START,
@@ -130,20 +130,20 @@ impl RecordingWriter {
     ///
     /// # Errors
     /// [`WriteError::OutOfOrder`] before an earlier event, checkpoint or flush, [`WriteError::TooLarge`] for more than
-    /// 1 MiB of serial input in one event, and the writer thread's failures.
+    /// 1 MiB of input in one event, and the writer thread's failures.
     pub fn event(&mut self, at: Position, event: Event) -> Result<(), WriteError> {
         self.check()?;
         in_order("an event", at, self.floor.max(self.last_event))?;
-        if let Event::Serial { bytes } = &event {
-            if bytes.len() > MAX_SERIAL_BYTES {
-                let (bytes, limit) = (bytes.len(), MAX_SERIAL_BYTES);
-                return Err(WriteError::TooLarge { what: "a serial event", bytes, limit });
+        if let Event::Serial { bytes } | Event::DeviceEntropy { bytes } = &event {
+            if bytes.len() > MAX_INPUT_BYTES {
+                let (bytes, limit) = (bytes.len(), MAX_INPUT_BYTES);
+                return Err(WriteError::TooLarge { what: "an event", bytes, limit });
             }
-            self.serial_bytes += bytes.len();
+            self.input_bytes += bytes.len();
         }
         self.last_event = at;
         self.log.events.push((at, event));
-        if self.log.events.len() >= BATCH_EVENTS || self.serial_bytes >= BATCH_SERIAL_BYTES {
+        if self.log.events.len() >= BATCH_EVENTS || self.input_bytes >= BATCH_INPUT_BYTES {
             self.send_log()?;
         }
         Ok(())
@@ -251,7 +251,7 @@ impl RecordingWriter {
             return Ok(());
         }
         self.logged = reached;
-        self.serial_bytes = 0;
+        self.input_bytes = 0;
         let log = std::mem::take(&mut self.log);
         self.send(Message::Log(LogRecord { reached, ..log }))
     }

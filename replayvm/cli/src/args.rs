@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use recorder::Position;
+use replayvm::machine::DiskPaths;
 
 /// Records a run of a whole guest machine and lets you stand at any instruction of it, forwards and backwards.
 #[derive(Debug, Parser)]
@@ -32,6 +33,10 @@ pub enum Command {
     Info(Info),
     /// The exits of a recording, counted by reason or listed
     Exits(Exits),
+    /// What the guest has printed, with the positions at which it did
+    Console(Console),
+    /// The guest's symbols: its image's, or those that a Linux kernel keeps in its memory
+    Symbols(Symbols),
     /// The guests that come with the command, each with a real bug
     Corpora(Corpora),
     /// What this host can do, and why
@@ -43,35 +48,86 @@ pub enum Command {
 /// How a guest is run.
 #[derive(Debug, Args)]
 pub struct GuestOptions {
-    /// ELF file, multiboot kernel or boot sector, or the name of a corpora guest (see `replayvm corpora`)
+    /// Linux kernel (bzImage or vmlinux), ELF file, multiboot kernel or boot sector, or the name of a corpora guest (see
+    /// `replayvm corpora`)
     pub guest: String,
     /// Engine: auto, soft, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
-    /// Guest memory: bytes, or with K, M or G
-    #[arg(long, default_value = "64M", value_parser = parse_size)]
-    pub memory: u64,
+    /// Guest memory: bytes, or with K, M or G [default: 64M; for Linux 256M]
+    #[arg(long, value_parser = parse_size)]
+    pub memory: Option<u64>,
     /// Command line handed to the guest
     #[arg(long, default_value = "", value_name = "CMDLINE")]
     pub append: String,
+    /// Initial RAM disk of a Linux kernel
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// Raw disk image that the guest finds as a virtio disk, with `,ro` behind it to be read only; may be repeated. The file is
+    /// never written: what the guest writes belongs to the recording
+    #[arg(long = "disk", value_name = "FILE[,ro]")]
+    pub disks: Vec<String>,
+    /// Largest disk image that goes into the recording itself; of a larger one the recording keeps path and hash, and needs the
+    /// unchanged file at replay
+    #[arg(long, default_value = "64M", value_name = "SIZE", value_parser = parse_size)]
+    pub embed_disks_up_to: u64,
+    /// Whether the guest finds an entropy device (virtio-rng); auto: if it is a Linux kernel
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    pub entropy_device: EntropyDevice,
     /// File handed to a multiboot guest as a module; may be repeated; words after the file name are its command line
     #[arg(long = "module", value_name = "FILE")]
     pub modules: Vec<String>,
     /// Value at isa-debug-exit (port 0xf4) that means that the guest's own check passed
     #[arg(long, default_value = "0x10", value_parser = parse_code)]
     pub pass: u32,
-    /// End a run after this many ticks (conditional branches); to a hunt, a guest that runs so long has failed
-    #[arg(long, default_value_t = 100_000_000, value_name = "TICKS")]
-    pub limit: u64,
+    /// End a run after this many ticks (conditional branches); to a hunt, a guest that runs so long has failed [default:
+    /// 100000000; for Linux and firmware a hunt's is 2000000000, and `record` has none, nor has an interactive
+    /// recording of any guest]
+    #[arg(long, value_name = "TICKS")]
+    pub limit: Option<u64>,
     /// Longest delay of a timer past its deadline, in nanoseconds of virtual time
     #[arg(long, default_value_t = 20_000, value_name = "NS")]
     pub timer_delay: u64,
     /// Longest hold of an interrupt after a timer has fired, in ticks
     #[arg(long, default_value_t = 64, value_name = "TICKS")]
     pub interrupt_hold: u32,
+    /// Leave nothing to chance until the guest has printed this text: every seed then has the same start, and a hunt runs it
+    /// once and forks its runs there
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub vary_after: Option<String>,
     /// Ticks between checkpoints
     #[arg(long, default_value_t = 250_000, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
+    /// CPU feature that CPUID is to show (+) or to hide (-), by its name in Linux's /proc/cpuinfo; may be repeated
+    #[arg(long = "cpu-feature", value_name = "+NAME|-NAME", allow_hyphen_values = true)]
+    pub cpu_features: Vec<String>,
+}
+
+/// Whether the guest finds an entropy device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EntropyDevice {
+    /// If it is a Linux kernel.
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// Where the files of a recording are now.
+#[derive(Debug, Args)]
+pub struct RecordedDisks {
+    /// Where a disk image is that is not in the recording, by its name there; otherwise it is looked for at its old path and then
+    /// beside the recording; may be repeated
+    #[arg(long = "disk-path", value_name = "NAME=FILE", value_parser = parse_disk_path)]
+    pub paths: Vec<(String, PathBuf)>,
+}
+
+impl RecordedDisks {
+    /// The same as the library takes it.
+    pub fn paths(&self) -> DiskPaths {
+        DiskPaths(self.paths.clone())
+    }
 }
 
 /// `replayvm hunt`
@@ -112,6 +168,13 @@ pub struct Record {
     /// Hand standard input to the guest's serial port
     #[arg(long)]
     pub stdin: bool,
+    /// Make this terminal the guest's console, raw: Ctrl-A X leaves, Ctrl-A H helps [default: for a Linux kernel that is
+    /// recorded on a terminal, without --stdin and --json]
+    #[arg(short, long, conflicts_with_all = ["stdin", "json"])]
+    pub interactive: bool,
+    /// Let an idle guest wait as long as it says, instead of being at its next timer at once; replay never waits
+    #[arg(long)]
+    pub realtime: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -122,6 +185,13 @@ pub struct Record {
 pub struct Replay {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// Engine: auto, soft, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
@@ -141,6 +211,13 @@ pub struct Replay {
 pub struct Gdb {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// Where to listen: HOST:PORT, :PORT or PORT (on loopback), or the path of a Unix socket with a / in it [default:
     /// 127.0.0.1:1234; with --launch a private socket]
     #[arg(long, value_name = "ADDRESS")]
@@ -164,6 +241,9 @@ pub struct Gdb {
 pub struct Tui {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
 }
 
 /// `replayvm info`
@@ -171,6 +251,10 @@ pub struct Tui {
 pub struct Info {
     /// The recording
     pub file: PathBuf,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -181,9 +265,20 @@ pub struct Info {
 pub struct Exits {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// List the exits instead of counting them
     #[arg(long)]
     pub list: bool,
+    /// With --list: also where in the program each was made, by symbol. Replays the recording up to there, where a plain
+    /// list only reads it
+    #[arg(long = "where", requires = "list")]
+    pub places: bool,
     /// Only exits of this kind, as the table names them
     #[arg(long)]
     pub kind: Option<String>,
@@ -195,6 +290,72 @@ pub struct Exits {
     pub to: Option<Position>,
     /// Print JSON
     #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm console`
+#[derive(Debug, Args)]
+pub struct Console {
+    /// The recording
+    pub file: PathBuf,
+    /// The console as it was at this position: what had been printed before it
+    #[arg(long, value_name = "POS", conflicts_with_all = ["to", "line", "to_line"])]
+    pub at: Option<Position>,
+    /// Only what was printed at or after this position
+    #[arg(long, value_name = "POS", conflicts_with_all = ["line", "to_line"])]
+    pub from: Option<Position>,
+    /// Only what was printed before this position
+    #[arg(long, value_name = "POS", conflicts_with_all = ["line", "to_line"])]
+    pub to: Option<Position>,
+    /// Number the lines, each with the position at which its first byte was printed
+    #[arg(long)]
+    pub positions: bool,
+    /// Only this line (the first is 1)
+    #[arg(long, value_name = "N", conflicts_with = "to_line", value_parser = clap::value_parser!(u64).range(1..))]
+    pub line: Option<u64>,
+    /// Only the position of this line, for `replay --to`, `gdb --at` and others
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub to_line: Option<u64>,
+    /// Which port: the serial port, the debug ports (0x402 and 0xe9), or all
+    #[arg(long, value_enum, default_value = "all")]
+    pub source: ConsoleSource,
+    /// Bytes as the guest sent them; otherwise control characters and escape sequences are dropped, but line feeds, tabs
+    /// and, on a terminal, colours
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// Print JSON: a row a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Through what the guest prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConsoleSource {
+    /// All ports, in the order in which it printed.
+    All,
+    /// COM1.
+    Serial,
+    /// The debug ports.
+    Debug,
+}
+
+/// `replayvm symbols`
+#[derive(Debug, Args)]
+pub struct Symbols {
+    /// The recording
+    pub file: PathBuf,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// Write an ELF file with these symbols, for a debugger's `symbol-file`
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Look up a name, or what is at an address (0x...)
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    pub find: Option<String>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "find")]
     pub json: bool,
 }
 
@@ -243,6 +404,13 @@ fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
+fn parse_disk_path(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err(format!("`{text}` does not say where a disk image is: write NAME=FILE")),
+    }
+}
+
 fn parse_code(text: &str) -> Result<u32, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16),
@@ -276,6 +444,8 @@ mod tests {
         assert!(parse_size("99999999999G").is_err());
         assert_eq!(parse_seeds("3..9"), Ok(3..9));
         assert!(parse_seeds("9..3").is_err());
+        assert_eq!(parse_disk_path("a.img=/b=c"), Ok(("a.img".to_owned(), "/b=c".into())));
+        assert!(parse_disk_path("a.img").is_err() && parse_disk_path("=b").is_err());
         assert_eq!(parse_code("0x10"), Ok(16));
         assert!(parse_code("x").is_err());
     }

@@ -7,6 +7,7 @@ use replayvm::engine::EngineError;
 use replayvm::machine::MachineError;
 use replayvm::recording::{OpenError, StartError};
 use replayvm::session::{RecordError, ReplayError, SessionError};
+use replayvm::symbols::SymbolsError;
 use replayvm::timeline::TimelineError;
 
 /// Nothing failed.
@@ -17,6 +18,8 @@ pub const FOUND: u8 = 1;
 pub const BAD_INPUT: u8 = 2;
 /// Our own fault, or the host's.
 pub const INTERNAL: u8 = 3;
+/// Somebody stopped it before it was done.
+pub const INTERRUPTED: u8 = 130;
 
 /// An error on its way to the user.
 #[derive(Debug)]
@@ -61,6 +64,11 @@ impl Failure {
     /// Something that the user cannot help.
     pub fn internal(error: &dyn Error) -> Self {
         Self::new(INTERNAL, error)
+    }
+
+    /// The same, in words.
+    pub fn internal_text(text: impl Into<String>) -> Self {
+        Self { status: INTERNAL, chain: vec![text.into()], hint: None }
     }
 
     /// Adds what to do next.
@@ -127,7 +135,7 @@ impl From<RecordError> for Failure {
             RecordError::Engine(error) => engine_status(error),
             RecordError::Session(error) => session_status(error),
             RecordError::Write(_) => BAD_INPUT,
-            RecordError::Ram(_) => INTERNAL,
+            RecordError::Ram(_) | RecordError::Restore(_) | RecordError::Pages(_) => INTERNAL,
         };
         Self::new(status, &error)
     }
@@ -141,20 +149,33 @@ impl From<ReplayError> for Failure {
             ReplayError::Session(error) => session_status(error),
             ReplayError::Read(_) | ReplayError::Store(_) => BAD_INPUT,
             ReplayError::Ram(_) => INTERNAL,
-            ReplayError::Interrupted(_) => 130,
+            ReplayError::Interrupted(_) => INTERRUPTED,
         };
         Self::new(status, &error)
     }
 }
 
+fn timeline_status(error: &TimelineError) -> u8 {
+    match error {
+        TimelineError::Open(error) => open_status(error),
+        TimelineError::Start(error) => start_status(error),
+        TimelineError::Session(error) => session_status(error),
+        TimelineError::Store(_) => BAD_INPUT,
+        TimelineError::Ram(_) => INTERNAL,
+    }
+}
+
 impl From<TimelineError> for Failure {
     fn from(error: TimelineError) -> Self {
+        Self::new(timeline_status(&error), &error)
+    }
+}
+
+impl From<SymbolsError> for Failure {
+    fn from(error: SymbolsError) -> Self {
         let status = match &error {
-            TimelineError::Open(error) => open_status(error),
-            TimelineError::Start(error) => start_status(error),
-            TimelineError::Session(error) => session_status(error),
-            TimelineError::Store(_) => BAD_INPUT,
-            TimelineError::Ram(_) => INTERNAL,
+            SymbolsError::Timeline(error) => timeline_status(error),
+            _ => BAD_INPUT,
         };
         Self::new(status, &error)
     }

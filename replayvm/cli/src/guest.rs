@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use replayvm::machine::{GuestImages, Module};
+use replayvm::machine::{DiskImage, GuestImages, Module, boot};
 use replayvm::session::{Perturbation, Settings};
 
-use crate::args::GuestOptions;
+use crate::args::{EntropyDevice, GuestOptions};
 use crate::failure::Failure;
 
 /// No image that boots in at most 3 GiB is larger.
@@ -18,6 +18,20 @@ pub struct Guest {
     pub name: String,
     /// What it boots from.
     pub images: GuestImages,
+    /// Its disks.
+    pub disks: Vec<DiskImage>,
+    /// What its kernel is told before what the user adds.
+    command_line: &'static str,
+}
+
+impl Guest {
+    fn command_line(&self, append: &str) -> String {
+        match (self.command_line, append) {
+            (own, "") => own.to_owned(),
+            ("", append) => append.to_owned(),
+            (own, append) => format!("{own} {append}"),
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -32,6 +46,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// The guest that the options name.
 pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
+    if let Some(guest) = corpora::linux::find(&options.guest) {
+        return find_linux(guest, options);
+    }
     let (name, kernel) = match corpora::find(&options.guest) {
         Some(guest) => (guest.name.to_owned(), guest.image.to_vec()),
         None => {
@@ -57,23 +74,91 @@ pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
             bytes: read(path)?,
         });
     }
-    Ok(Guest { name, images: GuestImages { kernel, modules } })
+    let initrd = options.initrd.as_deref().map(read).transpose()?;
+    Ok(Guest {
+        name,
+        images: GuestImages { kernel, modules, initrd },
+        disks: disks(options)?,
+        command_line: "",
+    })
 }
 
-/// The settings that the options name.
-pub fn settings(options: &GuestOptions, seed: u64) -> Settings {
+/// The images of the `--disk`s.
+fn disks(options: &GuestOptions) -> Result<Vec<DiskImage>, Failure> {
+    options.disks.iter().map(|disk| open_disk(disk, options.embed_disks_up_to)).collect()
+}
+
+/// The image of a `--disk`.
+fn open_disk(text: &str, embed_up_to: u64) -> Result<DiskImage, Failure> {
+    let (path, read_only) = text.strip_suffix(",ro").map_or((text, false), |path| (path, true));
+    DiskImage::open(Path::new(path), read_only, embed_up_to).map_err(|error| Failure::input(&error))
+}
+
+/// A Linux guest of the corpora, built from what has been fetched.
+fn find_linux(guest: &corpora::linux::LinuxGuest, options: &GuestOptions) -> Result<Guest, Failure> {
+    if options.initrd.is_some() {
+        return Err(Failure::input_text(format!("{} has an initial RAM disk of its own", guest.name)));
+    }
+    let built = guest.images().map_err(|error| Failure::input(&error))?;
+    let images = GuestImages { kernel: built.kernel, initrd: Some(built.initrd), ..GuestImages::default() };
+    Ok(Guest {
+        name: guest.name.to_owned(),
+        images,
+        disks: disks(options)?,
+        command_line: guest.command_line,
+    })
+}
+
+/// How a run is meant to end, which says how long it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody watches, and may stop it.
+    Record,
+    /// One of many that nobody watches.
+    Hunt,
+}
+
+/// Ticks of a small guest that does not end by itself: a second of virtual time.
+const LIMIT: u64 = 100_000_000;
+/// Ticks of a system in a hunt: 20 seconds of virtual time, idle time not counted. A boot takes 0.8 to 2.5 of them.
+const SYSTEM_HUNT_LIMIT: u64 = 2_000_000_000;
+const LINUX_MEMORY_BYTES: u64 = 256 << 20;
+
+/// The settings that the options name, or that suit the guest.
+pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u64) -> Settings {
+    use recorder::BootKind as Boot;
+    let (linux, firmware) = match boot::detect(&guest.images.kernel) {
+        Ok(kind) => (matches!(kind, Boot::LinuxBzImage | Boot::LinuxElf | Boot::Pvh), kind == Boot::Firmware),
+        // Whoever boots it says what is wrong with it.
+        Err(_) => (false, false),
+    };
+    let defaults = Settings::default();
+    let limit = match purpose {
+        _ if !linux && !firmware => LIMIT,
+        Purpose::Record => u64::MAX,
+        Purpose::Hunt => SYSTEM_HUNT_LIMIT,
+    };
+    let memory = if linux { LINUX_MEMORY_BYTES } else { defaults.memory_bytes };
     Settings {
-        memory_bytes: options.memory,
-        command_line: options.append.clone(),
+        memory_bytes: options.memory.unwrap_or(memory),
+        command_line: guest.command_line(&options.append),
         seed,
         perturbation: Perturbation {
             timer_delay_ns: options.timer_delay,
             hold_ticks: options.interrupt_hold,
         },
         checkpoint_ticks: options.checkpoint_every,
-        limit_ticks: options.limit,
+        limit_ticks: options.limit.unwrap_or(limit),
         pass_code: options.pass,
+        vary_after: options.vary_after.clone(),
         engine: options.engine.clone(),
-        ..Settings::default()
+        cpu_features: options.cpu_features.clone(),
+        disks: guest.disks.clone(),
+        entropy_device: match options.entropy_device {
+            EntropyDevice::Auto => None,
+            EntropyDevice::On => Some(true),
+            EntropyDevice::Off => Some(false),
+        },
+        ..defaults
     }
 }

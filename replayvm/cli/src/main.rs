@@ -12,6 +12,8 @@ mod commands;
 mod failure;
 /// Finding a guest by path or by corpora name.
 mod guest;
+/// The person's terminal during an interactive recording.
+mod terminal;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -54,12 +56,14 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<u8, Failure> {
     match arguments.command {
         Command::Hunt(hunt) => commands::hunt::run(&hunt, &interrupt_flag()?),
-        Command::Record(record) => commands::record::run(&record, &interrupt_flag()?),
+        Command::Record(record) => commands::record::run(&record),
         Command::Replay(replay) => commands::replay::run(&replay, &interrupt_flag()?),
         Command::Gdb(gdb) => commands::gdb::run(&gdb),
         Command::Tui(tui) => commands::tui::run(&tui, &interrupt_flag()?),
         Command::Info(info) => commands::info::run(&info),
         Command::Exits(exits) => commands::exits::run(&exits),
+        Command::Console(console) => commands::console::run(&console),
+        Command::Symbols(symbols) => commands::symbols::run(&symbols),
         Command::Corpora(corpora) => commands::corpora::run(&corpora),
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Bench(bench) => commands::bench::run(&bench),

@@ -122,6 +122,7 @@ impl Cpu {
         if room == MAX
             && result == Err(DecoderError::InvalidInstruction)
             && decode(place.bitness, rip, &bytes[..MAX - 1]) == Err(DecoderError::NoMoreBytes)
+            && !is_whole(place.bitness, &bytes)
         {
             result = Err(DecoderError::NoMoreBytes);
         }
@@ -161,6 +162,13 @@ struct Place {
     in_page: usize,
     bitness: u8,
     privilege: Privilege,
+}
+
+/// Whether the bytes hold an instruction that is refused for what it is (a LOCK that it does not take), not for its
+/// length.
+fn is_whole(bitness: u8, bytes: &[u8]) -> bool {
+    let mut decoder = Decoder::new(u32::from(bitness), bytes, DecoderOptions::NO_INVALID_CHECK);
+    !decoder.decode().is_invalid()
 }
 
 fn decode(bitness: u8, rip: u64, bytes: &[u8]) -> Result<Instruction, DecoderError> {

@@ -42,7 +42,7 @@ mod validate;
 
 pub use blocks::{Blocks, Limits};
 pub use bus::{Access, Bus, Moment, Observation};
-pub use cpuid::{MODEL, cpuid};
+pub use cpuid::{CpuModel, FeatureError, MODEL};
 pub use fault::{Fault, Vector};
 pub use flags::{FLAGS_PROFILE, Rflags};
 pub use inspect::translate;

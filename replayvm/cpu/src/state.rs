@@ -207,7 +207,7 @@ impl CpuState {
             mxcsr: 0x1f80,
             fcw: 0x0040,
             fsw: 0,
-            ftw: 0,
+            ftw: 0xff,
             st: [0; 8],
             shadow: Shadow::None,
             nmi_blocked: false,

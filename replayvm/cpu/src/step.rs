@@ -7,6 +7,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use crate::blocks::Fast;
 use crate::bus::{Bus, Moment, Observation};
+use crate::cpuid::CpuModel;
 use crate::decode::DecodeCache;
 use crate::deliver::Event;
 use crate::exec::{Exec, Flow};
@@ -27,6 +28,7 @@ pub const REP_LIMIT: u64 = 1 << 20;
 pub struct Cpu {
     /// The architectural state. After changing it from outside call [`Cpu::state_changed`].
     pub state: CpuState,
+    pub(crate) model: CpuModel,
     pub(crate) decoded: DecodeCache,
     pub(crate) tlb: Tlb,
     /// The version of memory that `tlb` knows of.
@@ -58,11 +60,18 @@ enum Passed {
 }
 
 impl Cpu {
-    /// A CPU in the given state.
+    /// A CPU in the given state, of the model as it is.
     #[must_use]
     pub fn new(state: CpuState) -> Self {
+        Self::with_model(state, CpuModel::default())
+    }
+
+    /// A CPU in the given state. What its CPUID says is not part of the state: it never changes.
+    #[must_use]
+    pub fn with_model(state: CpuState, model: CpuModel) -> Self {
         let mut cpu = Self {
             state,
+            model,
             decoded: DecodeCache::new(),
             tlb: Tlb::new(),
             memory_version: 0,

@@ -32,6 +32,7 @@ fn run(
 
 const UD: Option<u8> = Some(6);
 const NM: Option<u8> = Some(7);
+const MF: Option<u8> = Some(16);
 const XM: Option<u8> = Some(19);
 
 #[test]
@@ -99,4 +100,119 @@ fn reciprocals_are_ours_and_not_the_hosts() {
     assert_eq!(state.xmm[0] as u32, 0x3f7f_f000);
     let (state, _) = run(|a| a.rsqrtss(xmm0, xmm1), |s| s.xmm[1] = 4.0f32.to_bits().into());
     assert_eq!(state.xmm[0] as u32, 0x3eff_f800);
+}
+
+/// The state after these bytes, and the vector of the exception that they raised.
+fn run_bytes(bytes: &[u8], prepare: impl FnOnce(&mut CpuState)) -> (CpuState, Option<u8>) {
+    run(|a| a.db(bytes), prepare)
+}
+
+#[test]
+fn mmx_asks_for_the_x87_and_not_for_fxsave() {
+    assert_eq!(run(|a| a.paddb(mm0, mm1), |s| s.cr0 |= 4).1, UD);
+    assert_eq!(run(|a| a.paddb(mm0, mm1), |s| s.cr0 |= 8).1, NM);
+    assert_eq!(run(|a| a.paddb(mm0, mm1), |s| s.cr0 |= 12).1, UD);
+    assert_eq!(run(|a| a.paddb(mm0, mm1), |s| s.cr4 &= !0x200).1, None);
+    assert_eq!(run(|a| a.pshufb(mm0, mm1), |s| s.cr4 &= !0x200).1, None);
+    assert_eq!(run(|a| a.cvtpi2ps(xmm0, mm1), |s| s.cr4 &= !0x200).1, UD);
+    assert_eq!(run(|a| a.movdq2q(mm0, xmm1), |s| s.cr4 &= !0x200).1, UD);
+    assert_eq!(run(|a| a.emms(), |s| s.cr0 |= 4).1, UD);
+}
+
+#[test]
+fn mmx_meets_the_exception_that_the_x87_has_left() {
+    let pending = |s: &mut CpuState| (s.fcw, s.fsw, s.ftw) = (0x37e, 0xb881, 0x0f);
+    let (state, vector) = run(|a| a.movq(mm1, qword_ptr(WINDOW)), pending);
+    assert_eq!((vector, state.fsw, state.ftw), (MF, 0xb881, 0x0f));
+    assert_eq!(run(|a| a.emms(), pending).1, MF);
+    assert_eq!(run(|a| a.cvtpi2pd(xmm0, mm1), pending).1, MF);
+}
+
+#[test]
+fn mmx_takes_over_the_registers_of_the_x87() {
+    let (state, vector) = run(
+        |a| a.movd(mm3, eax),
+        |s| {
+            (s.fsw, s.ftw, s.gpr[0]) = (0x3d00, 0x01, 0x8000_0001);
+            s.st = [7; 8];
+        },
+    );
+    assert_eq!(vector, None);
+    // TOP is 0, the condition codes stay, every register is in use, and the one that was written is a NaN.
+    assert_eq!((state.fsw, state.ftw), (0x0500, 0xff));
+    let mut st = [7; 8];
+    st[3] = 0xffff << 64 | 0x8000_0001;
+    assert_eq!(state.st, st);
+    let (state, _) = run(|a| a.emms(), |s| (s.fsw, s.ftw) = (0x0500, 0xff));
+    assert_eq!((state.fsw, state.ftw), (0x0500, 0));
+}
+
+#[test]
+fn later_vectors_ask_for_the_same_as_sse() {
+    assert_eq!(run(|a| a.pshufb(xmm0, xmm1), |s| s.cr4 &= !0x200).1, UD);
+    assert_eq!(run(|a| a.ptest(xmm0, xmm1), |s| s.cr0 |= 8).1, NM);
+    assert_eq!(run(|a| a.pcmpistri(xmm0, xmm1, 0), |s| s.cr0 |= 8).1, NM);
+    assert_eq!(run(|a| a.haddps(xmm0, xmm1), |s| s.cr0 |= 4).1, UD);
+    let bar = |s: &mut CpuState| (s.cr0, s.cr4) = (s.cr0 | 0xc, s.cr4 & !0x200);
+    assert_eq!(run(|a| a.crc32(eax, ebx), bar).1, None);
+    assert_eq!(run(|a| a.popcnt(eax, ebx), bar).1, None);
+}
+
+#[test]
+fn rounding_raises_what_mxcsr_does_not_mask() {
+    let half = |s: &mut CpuState| {
+        s.mxcsr = 0x0f80;
+        s.xmm[1] = 0.5f64.to_bits().into();
+    };
+    let (state, vector) = run(|a| a.roundsd(xmm0, xmm1, 0), half);
+    assert_eq!((vector, state.mxcsr, state.xmm[0]), (XM, 0x0fa0, 0));
+    // Bit 3: precision does not matter.
+    let (state, vector) = run(|a| a.roundsd(xmm0, xmm1, 10), half);
+    assert_eq!((vector, state.mxcsr, state.xmm[0]), (None, 0x0f80, 1.0f64.to_bits().into()));
+}
+
+#[test]
+fn what_the_model_does_not_have_is_undefined() {
+    assert_eq!(run(|a| a.monitor(), |_| {}).1, UD);
+    assert_eq!(run(|a| a.mwait(), |_| {}).1, UD);
+    assert_eq!(run(|a| a.vaddps(xmm0, xmm1, xmm2), |_| {}).1, UD);
+    assert_eq!(run(|a| a.vzeroupper(), |_| {}).1, UD);
+    assert_eq!(run(|a| a.aesenc(xmm0, xmm1), |_| {}).1, UD);
+    assert_eq!(run(|a| a.pclmulqdq(xmm0, xmm1, 0), |_| {}).1, UD);
+    assert_eq!(run(|a| a.xgetbv(), |_| {}).1, UD);
+    assert_eq!(run(|a| a.xsave(ptr(WINDOW)), |_| {}).1, UD);
+    assert_eq!(run(|a| a.andn(eax, ebx, ecx), |_| {}).1, UD);
+    assert_eq!(run(|a| a.adcx(eax, ebx), |_| {}).1, UD);
+    assert_eq!(run(|a| a.sha1nexte(xmm0, xmm1), |_| {}).1, UD);
+    assert_eq!(run(|a| a.extrq(xmm0, xmm1), |_| {}).1, UD);
+    assert_eq!(run(|a| a.pfadd(mm0, mm1), |_| {}).1, UD);
+    assert_eq!(run(|a| a.femms(), |_| {}).1, UD);
+}
+
+/// Of several mandatory prefixes F2 and F3 win over 66, and the last of the two over the first (SDM vol. 2, 2.1.2).
+#[test]
+fn the_last_repeat_prefix_says_which_instruction_it_is() {
+    let run = |bytes: &[u8]| {
+        let (state, vector) = run_bytes(bytes, |s| {
+            s.xmm[0] = 0;
+            s.xmm[1] = u128::from(2.0f64.to_bits()) << 64 | u128::from(3.0f64.to_bits());
+            (s.gpr[0], s.gpr[3]) = (u64::MAX, 0x10);
+        });
+        (state.xmm[0], state.gpr[0], vector)
+    };
+    let (pd, sd) = (0x4000_0000_0000_0000_4008_0000_0000_0000, 0x4008_0000_0000_0000);
+    assert_eq!(run(&[0x66, 0x0f, 0x58, 0xc1]).0, pd);
+    assert_eq!(run(&[0x66, 0xf2, 0x0f, 0x58, 0xc1]).0, sd);
+    assert_eq!(run(&[0xf2, 0x66, 0x0f, 0x58, 0xc1]).0, sd);
+    assert_eq!(run(&[0xf3, 0xf2, 0x0f, 0x58, 0xc1]).0, sd);
+    // POPCNT EAX, EBX; with F2 last there is no such instruction; with 66 it has 16 bits.
+    assert_eq!(run(&[0xf3, 0x0f, 0xb8, 0xc3]).1, 1);
+    assert_eq!(run(&[0xf2, 0xf3, 0x0f, 0xb8, 0xc3]).1, 1);
+    assert_eq!(run(&[0xf3, 0xf2, 0x0f, 0xb8, 0xc3]).2, UD);
+    assert_eq!(run(&[0x66, 0xf3, 0x0f, 0xb8, 0xc3]).1, 0xffff_ffff_ffff_0001);
+    // CRC32 EAX, BX with both 66 and F2; MOVBE needs memory, so that without F2 it is undefined.
+    assert_eq!(run(&[0x66, 0xf2, 0x0f, 0x38, 0xf1, 0xc3]), (0, 0x315b_79ac, None));
+    assert_eq!(run(&[0x66, 0x0f, 0x38, 0xf1, 0xc3]).2, UD);
+    // PSHUFB with F3 is undefined, not the MMX form.
+    assert_eq!(run(&[0xf3, 0x0f, 0x38, 0x00, 0xc1]).2, UD);
 }

@@ -121,9 +121,9 @@ impl PageStore {
             }
             let hash = target.get(gfn);
             if hash == PageHash::ZERO {
-                ram.write_slice(gfn << 12, &[0; PAGE_BYTES])?;
+                ram.write_page(gfn, 0, &[0; PAGE_BYTES])?;
             } else {
-                ram.write_slice(gfn << 12, self.content(gfn, hash)?)?;
+                ram.write_page(gfn, 0, self.content(gfn, hash)?)?;
             }
             index += 1;
         }

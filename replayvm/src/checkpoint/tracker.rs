@@ -24,7 +24,7 @@ impl RamTracker {
     /// For RAM that was all zero when its dirty set was empty.
     #[must_use]
     pub fn new(ram: &GuestRam) -> Self {
-        Self { map: PageMap::zero(ram.pages()) }
+        Self { map: PageMap::zero(ram.tracked_pages()) }
     }
 
     /// What every page held at the last look.

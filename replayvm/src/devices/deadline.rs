@@ -17,11 +17,14 @@ pub enum TimerSource {
     RtcPeriodic = 2,
     /// The once-a-second update of the real-time clock: its update-ended and alarm interrupts.
     RtcUpdate = 3,
+    /// The power-management timer of ACPI: its highest bit has changed.
+    PmTimer = 4,
 }
 
 impl TimerSource {
     /// All sources, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Pit, Self::LapicTimer, Self::RtcPeriodic, Self::RtcUpdate];
+    pub const ALL: [Self; 5] =
+        [Self::Pit, Self::LapicTimer, Self::RtcPeriodic, Self::RtcUpdate, Self::PmTimer];
 }
 
 impl From<TimerSource> for u8 {
@@ -110,11 +113,11 @@ mod tests {
     #[test]
     fn the_numbers_of_the_sources_are_stable() {
         let numbers = TimerSource::ALL.map(u8::from);
-        assert_eq!(numbers, [0, 1, 2, 3]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
         for source in TimerSource::ALL {
             assert_eq!(TimerSource::try_from(u8::from(source)), Ok(source));
         }
-        assert_eq!(TimerSource::try_from(4), Err(UnknownTimerSource(4)));
+        assert_eq!(TimerSource::try_from(5), Err(UnknownTimerSource(5)));
     }
 
     #[test]

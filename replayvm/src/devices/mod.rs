@@ -5,10 +5,12 @@
 //! its replay. Interrupt lines go to both the 8259 pair and the I/O APIC, as on a board.
 //!
 //! The machine calls `Devices::advance` when `Devices::next_deadline` is reached; a call at any other time changes
-//! nothing. Not here: RAM, the CPU, virtio, and how positions become virtual time.
+//! nothing. Not here: RAM, the CPU, and how positions become virtual time.
 
 /// When a timer fires, and perturbations of it.
 mod deadline;
+/// How firmware asks about its machine.
+mod fw_cfg;
 /// I/O APIC.
 mod ioapic;
 /// Local APIC and its timer.
@@ -19,31 +21,51 @@ mod pic;
 mod pit;
 /// Reset, exit, debug console, 8042.
 mod platform;
+/// ACPI's fixed registers.
+mod power;
 /// Clock and CMOS RAM.
 mod rtc;
 /// Sections of saved state, and their errors.
 mod saved;
 /// COM1.
 mod uart;
+/// Disks and the entropy device.
+mod virtio;
 
-use recorder::Section;
+use recorder::{Position, Section};
 
 pub use deadline::{TimerSource, UnknownTimerSource};
+pub use fw_cfg::FwCfg;
 pub use ioapic::{IOAPIC_BASE, Ioapic};
 pub use lapic::{APIC_DEFAULT_BASE, Lapic, PHYSICAL_ADDRESS_BITS};
 pub use pic::Pic;
 pub use pit::{PIT_HZ, Pit};
 pub use platform::{Platform, Signal};
+pub use power::{PM_TIMER_PORT, PM1_CONTROL_PORT, PM1_EVENT_PORT, Power, SCI_IRQ, SLEEP_TYPE_S5};
 pub use rtc::Rtc;
 pub use saved::RestoreError;
 pub use uart::Uart;
+pub use virtio::{DeviceWrite, Virtio};
 
 use deadline::Deadline;
 use saved::SavedState;
 
+use crate::machine::{DiskImage, Entropy, GuestRam};
+
 /// Address and data of PCI configuration, which there is not. The reset register at 0xcf9 is among them, but only for byte
 /// accesses: a kernel that probes for PCI must not reset the machine.
 const PCI_CONFIGURATION: std::ops::RangeInclusive<u16> = 0xcf8..=0xcff;
+
+/// Where a guest finds a virtio device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MmioSlot {
+    /// Guest-physical address of its registers.
+    pub base: u64,
+    /// Bytes of them.
+    pub size: u32,
+    /// Its pin of the I/O APIC: level-triggered, active high, not shared.
+    pub gsi: u32,
+}
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
@@ -68,6 +90,12 @@ pub struct Devices {
     pub ioapic: Ioapic,
     /// Reset, exit, debug console, 8042.
     pub platform: Platform,
+    /// Disks and the entropy device.
+    pub virtio: Virtio,
+    /// ACPI's fixed registers.
+    pub power: Power,
+    /// How firmware asks about its machine.
+    pub fw_cfg: FwCfg,
     /// The CPU's INTR pin: computed after each change.
     interrupt_pending: bool,
     /// The earliest deadline: computed after each change.
@@ -94,6 +122,9 @@ impl Devices {
             rtc: Rtc::new(),
             lapic: Lapic::new(false),
             platform: Platform::new(),
+            virtio: Virtio::default(),
+            power: Power::default(),
+            fw_cfg: FwCfg::default(),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -110,6 +141,46 @@ impl Devices {
     /// Tells the guest, in CMOS RAM, how much memory there is below and above 4 GiB.
     pub fn set_memory_size(&mut self, below_4g_bytes: u64, above_4g_bytes: u64) {
         self.rtc.set_memory_size(below_4g_bytes, above_4g_bytes);
+    }
+
+    /// Lets firmware ask about the machine. Meant for position `0+0`, and before a state is restored.
+    pub fn enable_firmware_configuration(&mut self, memory_bytes: u64) {
+        self.fw_cfg.enable(memory_bytes);
+    }
+
+    /// Puts virtio devices onto the bus, after a reset. Meant for a machine that has not run yet.
+    pub fn set_virtio(&mut self, virtio: Virtio) {
+        self.virtio = virtio;
+        self.settle();
+    }
+
+    /// Puts images into the disks, in their order.
+    pub fn set_disk_images(&mut self, images: &[DiskImage]) {
+        self.virtio.set_images(images);
+    }
+
+    /// Whether a virtio device waits to be served ([`Self::serve_virtio`]).
+    #[must_use]
+    pub fn virtio_notified(&self) -> bool {
+        self.virtio.is_notified()
+    }
+
+    /// Serves the virtio devices that the step at `at` has notified. Returns what they have written to guest RAM, in order.
+    pub fn serve_virtio(
+        &mut self,
+        at: Position,
+        ram: &mut GuestRam,
+        entropy: &mut dyn Entropy,
+    ) -> Vec<DeviceWrite> {
+        let writes = self.virtio.serve(at, ram, entropy);
+        self.settle();
+        writes
+    }
+
+    /// The virtio devices, in the order in which the guest is to find them: for ACPI's tables.
+    #[must_use]
+    pub fn mmio_slots(&self) -> Vec<MmioSlot> {
+        self.virtio.slots()
     }
 
     /// IN: reads `size` bytes (1, 2 or 4) at a port, zero-extended. What no device claims reads as ones. A wide access to
@@ -138,6 +209,10 @@ impl Devices {
         if size > 1 && PCI_CONFIGURATION.contains(&port) {
             return;
         }
+        if size > 1 && port == fw_cfg::SELECTOR_PORT {
+            self.fw_cfg.select(value as u16);
+            return;
+        }
         for (index, byte) in (0..size).zip(value.to_le_bytes()) {
             if let Some(port) = port.checked_add(u16::from(index)) {
                 self.write_byte(now_ns, port, byte);
@@ -149,7 +224,7 @@ impl Devices {
     /// Whether a guest-physical address belongs to a device.
     #[must_use]
     pub fn claims_mmio(&self, gpa: u64) -> bool {
-        self.lapic_offset(gpa).is_some() || ioapic_offset(gpa).is_some()
+        self.lapic_offset(gpa).is_some() || ioapic_offset(gpa).is_some() || self.virtio.claims(gpa)
     }
 
     /// Reads `size` bytes (1, 2, 4 or 8) of a device's page, zero-extended; ones where no device is. Registers are 32
@@ -163,6 +238,8 @@ impl Devices {
             value
         } else if let Some(offset) = ioapic_offset(register) {
             self.ioapic.read(offset)
+        } else if self.virtio.claims(gpa) {
+            return self.virtio.read(gpa, size) & ones(size);
         } else {
             return ones(size);
         };
@@ -181,6 +258,8 @@ impl Devices {
             self.broadcast(eoi);
         } else if let Some(offset) = ioapic_offset(gpa) {
             self.ioapic.write(offset, value, &mut self.lapic);
+        } else {
+            self.virtio.write(gpa, value);
         }
         self.settle();
     }
@@ -234,6 +313,7 @@ impl Devices {
         }
         self.rtc.advance(now_ns);
         self.lapic.advance(now_ns);
+        self.power.advance(now_ns);
         self.settle();
     }
 
@@ -256,6 +336,7 @@ impl Devices {
             TimerSource::LapicTimer => self.lapic.deadline_mut(),
             TimerSource::RtcPeriodic => self.rtc.periodic_mut(),
             TimerSource::RtcUpdate => self.rtc.update_mut(),
+            TimerSource::PmTimer => self.power.deadline_mut(),
         }
         .decide(ns);
         self.settle();
@@ -336,7 +417,7 @@ impl Devices {
     /// The state of all devices, a section each, in a fixed order. Output that waits for the host is not in it.
     #[must_use]
     pub fn save(&self) -> Vec<Section> {
-        vec![
+        let mut sections = vec![
             saved::pack(&self.uart.state()),
             saved::pack(self.pic.state()),
             saved::pack(self.pit.state()),
@@ -344,7 +425,11 @@ impl Devices {
             saved::pack(self.lapic.state()),
             saved::pack(self.ioapic.state()),
             saved::pack(self.platform.state()),
-        ]
+            saved::pack(self.power.state()),
+            saved::pack(self.fw_cfg.state()),
+        ];
+        sections.extend(self.virtio.save());
+        sections
     }
 
     /// Takes on a saved state. Output that waits for the host is dropped.
@@ -353,7 +438,7 @@ impl Devices {
     /// [`RestoreError`] names the section that is missing, unknown, of another version, or no possible state. Then nothing has
     /// changed.
     pub fn restore(&mut self, sections: &[Section]) -> Result<(), RestoreError> {
-        let names = [
+        let mut names = vec![
             uart::State::NAME,
             pic::State::NAME,
             pit::State::NAME,
@@ -361,7 +446,10 @@ impl Devices {
             lapic::State::NAME,
             ioapic::State::NAME,
             platform::State::NAME,
+            power::State::NAME,
+            fw_cfg::State::NAME,
         ];
+        names.extend(self.virtio.sections());
         saved::check_names(sections, &names)?;
         let mut restored = Self {
             uart: Uart::from_state(saved::unpack(sections)?).ok_or(RestoreError::Invalid {
@@ -374,6 +462,9 @@ impl Devices {
             lapic: Lapic::from_state(saved::unpack(sections)?),
             ioapic: Ioapic::from_state(saved::unpack(sections)?),
             platform: Platform::from_state(saved::unpack(sections)?),
+            virtio: self.virtio.in_state(sections)?,
+            power: Power::from_state(saved::unpack(sections)?),
+            fw_cfg: self.fw_cfg.with_state(saved::unpack(sections)?),
             interrupt_pending: false,
             next_deadline: None,
         };
@@ -381,7 +472,7 @@ impl Devices {
         restored.settle();
         for (before, after) in sections_in_order(sections, &names).zip(restored.save()) {
             if before.is_none_or(|before| before.bytes != after.bytes) {
-                let section = names.into_iter().find(|name| **name == *after.name).unwrap_or_default();
+                let section = names.iter().copied().find(|name| **name == *after.name).unwrap_or_default();
                 return Err(RestoreError::Invalid {
                     section,
                     what: "it disagrees with another device's lines",
@@ -398,6 +489,7 @@ impl Devices {
             TimerSource::LapicTimer => self.lapic.deadline(),
             TimerSource::RtcPeriodic => self.rtc.periodic(),
             TimerSource::RtcUpdate => self.rtc.update(),
+            TimerSource::PmTimer => self.power.deadline(),
         }
     }
 
@@ -407,6 +499,10 @@ impl Devices {
         self.set_line(platform::KEYBOARD_IRQ, self.platform.keyboard_line());
         self.set_line(uart::IRQ, self.uart.line());
         self.set_line(rtc::IRQ, self.rtc.line());
+        for (gsi, high) in self.virtio.lines() {
+            self.ioapic.set_line(gsi, high, &mut self.lapic);
+        }
+        self.set_line(SCI_IRQ, self.power.line());
         let pic_output = self.pic.output();
         self.lapic.set_lint0(pic_output);
         self.ioapic.set_line(ioapic::PIC_PIN, pic_output, &mut self.lapic);
@@ -458,6 +554,8 @@ impl Devices {
             0xe9 | 0x402 => platform::DEBUG_CONSOLE_ID,
             0xf4 => 0,
             0xcf9 => self.platform.read_reset_control(),
+            fw_cfg::DATA_PORT if self.fw_cfg.is_there() => self.fw_cfg.read(),
+            power::FIRST_PORT..=power::LAST_PORT => self.power.read(now_ns, port),
             uart::BASE..=uart::LAST => self.uart.read((port - uart::BASE) as u8),
             _ => 0xff,
         }
@@ -478,6 +576,9 @@ impl Devices {
             0x92 => self.platform.write_port92(value),
             0xe9 | 0x402 => self.platform.write_console(value),
             0xcf9 => self.platform.write_reset_control(value),
+            power::FIRST_PORT..=power::LAST_PORT if self.power.write(now_ns, port, value) => {
+                self.platform.raise(Signal::PowerOff);
+            }
             uart::BASE..=uart::LAST => self.uart.write((port - uart::BASE) as u8, value),
             // POST codes (0x80) among them: a write that only takes time.
             _ => {}

@@ -42,6 +42,8 @@ pub enum Signal {
     Reset,
     /// The local APIC delivered INIT to the CPU.
     Init,
+    /// The guest turned the machine off.
+    PowerOff,
 }
 
 /// A controller command that waits for its data byte at port 0x60.
@@ -230,8 +232,10 @@ impl Platform {
             }
             0xd1 => self.state.waiting = Waiting::OutputPort,
             0xd2 => self.state.waiting = Waiting::Echo,
-            // 0xd3 would echo a byte as the mouse's, which is how its port is found.
-            0xd3 | 0xd4 => self.state.waiting = Waiting::Mouse,
+            // A controller without a mouse port echoes this too, but not as the mouse's byte (status bit 5): a kernel that
+            // looks for the port this way need not wait half a second for no answer.
+            0xd3 => self.state.waiting = Waiting::Echo,
+            0xd4 => self.state.waiting = Waiting::Mouse,
             0xdd => self.state.a20 = false,
             0xdf => self.state.a20 = true,
             // Pulse output lines low, those whose bit is clear; line 0 is reset.

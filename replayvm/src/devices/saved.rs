@@ -80,9 +80,17 @@ pub(super) fn pack<T>(state: &T) -> Section
 where
     T: SavedState + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Panic>>,
 {
+    pack_as(T::NAME, T::VERSION, state)
+}
+
+/// The same for a device of which there may be several.
+pub(super) fn pack_as<T>(section: &str, version: u32, state: &T) -> Section
+where
+    T: for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Panic>>,
+{
     // Writing plain values to memory has no error to report; `Panic` is the type that says so.
     let bytes = rkyv::to_bytes::<Panic>(state).always_ok().to_vec();
-    Section { name: T::NAME.to_owned(), version: T::VERSION, bytes }
+    Section { name: section.to_owned(), version, bytes }
 }
 
 /// Finds, checks, decodes and validates the section of one device.
@@ -91,19 +99,32 @@ where
     T: SavedState + Archive + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Panic>>,
     T::Archived: for<'a> CheckBytes<HighValidator<'a, Failure>> + Deserialize<T, HighDeserializer<Failure>>,
 {
-    let section = T::NAME;
+    let state: T = unpack_as(T::NAME, T::VERSION, sections)?;
+    state.validate().map_err(|what| RestoreError::Invalid { section: T::NAME, what })?;
+    Ok(state)
+}
+
+/// The same for a device of which there may be several; whoever calls validates the state.
+pub(super) fn unpack_as<T>(
+    section: &'static str,
+    version: u32,
+    sections: &[Section],
+) -> Result<T, RestoreError>
+where
+    T: Archive + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Panic>>,
+    T::Archived: for<'a> CheckBytes<HighValidator<'a, Failure>> + Deserialize<T, HighDeserializer<Failure>>,
+{
     let found = sections.iter().find(|s| s.name == section).ok_or(RestoreError::Missing { section })?;
-    if found.version != T::VERSION {
-        return Err(RestoreError::Version { section, found: found.version, expected: T::VERSION });
+    if found.version != version {
+        return Err(RestoreError::Version { section, found: found.version, expected: version });
     }
     let malformed = RestoreError::Malformed { section, length: found.bytes.len() };
     if found.bytes.len() > MAX_SECTION_BYTES {
         return Err(malformed);
     }
     let Ok(state) = rkyv::from_bytes::<T, Failure>(&found.bytes) else { return Err(malformed) };
-    state.validate().map_err(|what| RestoreError::Invalid { section, what })?;
     // One state, one encoding: otherwise a digest could differ between equal machines.
-    if pack(&state).bytes != found.bytes {
+    if pack_as(section, version, &state).bytes != found.bytes {
         return Err(malformed);
     }
     Ok(state)

@@ -24,7 +24,8 @@ enum Op {
 
 const PORTS: &[u16] = &[
     0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x60, 0x64, 0x70, 0x71, 0x92, 0x402,
-    0xe9, 0xf4, 0xcf9, 0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x80, 0xffff, 0x2f8,
+    0xe9, 0xf4, 0xcf9, 0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x80, 0xffff, 0x2f8, 0x600,
+    0x602, 0x605, 0x608,
 ];
 const LAPIC_REGISTERS: &[u64] = &[
     0x20, 0x30, 0x80, 0xa0, 0xb0, 0xd0, 0xe0, 0xf0, 0x280, 0x300, 0x310, 0x320, 0x350, 0x360, 0x370, 0x380,
@@ -84,7 +85,7 @@ impl Dice {
             16 => match self.below(3) {
                 0 => Op::Cr8(self.below(16) as u8),
                 1 => Op::Serial(value as u8),
-                _ => Op::Delay(self.below(4) as u8, self.pick(&[0, 1, 100_000, u64::MAX])),
+                _ => Op::Delay(self.below(5) as u8, self.pick(&[0, 1, 100_000, u64::MAX])),
             },
             17 => Op::Acknowledge,
             _ => Op::Pass(match self.below(40) {
@@ -135,6 +136,7 @@ fn apply(devices: &mut Devices, now_ns: &mut u64, op: &Op) -> (u64, bool, Option
         Signal::DebugExit(code) => 1 << 40 | u64::from(code),
         Signal::Reset => 2 << 40,
         Signal::Init => 3 << 40,
+        Signal::PowerOff => 4 << 40,
     });
     let nmi = u64::from(devices.take_nmi()) << 50;
     (seen ^ signal ^ nmi, devices.interrupt_pending(), devices.next_deadline())
@@ -285,6 +287,7 @@ fn the_sections_have_fixed_names_versions_and_lengths() {
             ("lapic", 1, 194),
             ("ioapic", 1, 201),
             ("platform", 1, 14),
+            ("power", 1, 31),
         ]
     );
 }

@@ -40,11 +40,14 @@ impl Engine for SoftEngine {
         loop {
             let Machine { cpu, platform } = &mut *machine;
             let due_tick = platform.due_tick;
-            match self.blocks.run(cpu, platform, Limits { due_tick, until }) {
+            let step = self.blocks.run(cpu, platform, Limits { due_tick, until });
+            machine.after_step();
+            match step {
                 Step::Done => {}
                 Step::Idle => return Ok(Stop::Idle),
                 Step::Shutdown => return Ok(Stop::Shutdown),
             }
+            let Machine { cpu, platform } = &mut *machine;
             let now = cpu.state.now;
             if now.offset == 0 && now.tick >= platform.due_tick {
                 return Ok(Stop::Due);

@@ -6,14 +6,15 @@
 pub struct VirtualClock {
     ns_per_tick: u32,
     idle_ns: u64,
-    tsc_reads: u64,
+    /// The last value that the guest has read of the time-stamp counter.
+    last_tsc: u64,
 }
 
 impl VirtualClock {
     /// The clock at power-on. [`check`](super::check) has refused ticks that take no time.
     #[must_use]
     pub fn new(ns_per_tick: u32) -> Self {
-        Self { ns_per_tick: ns_per_tick.max(1), idle_ns: 0, tsc_reads: 0 }
+        Self { ns_per_tick: ns_per_tick.max(1), idle_ns: 0, last_tsc: 0 }
     }
 
     /// Nanoseconds since power-on at a tick.
@@ -35,28 +36,29 @@ impl VirtualClock {
         self.idle_ns = self.idle_ns.saturating_add(ns);
     }
 
-    /// The time-stamp counter without counting a read: 1 GHz of virtual time plus the reads so far.
+    /// The time-stamp counter without a read of it: 1 GHz of virtual time, or the last value read where that is ahead.
     #[must_use]
     pub fn peek_tsc(&self, tick: u64) -> u64 {
-        self.ns_at(tick).wrapping_add(self.tsc_reads)
+        self.ns_at(tick).max(self.last_tsc)
     }
 
-    /// Reads the time-stamp counter. It never stands still.
+    /// Reads the time-stamp counter. It never stands still: each read is at least one more than the last. Where ticks pass
+    /// between reads it is virtual time exactly, so that a guest that measures its pace by another timer finds 1 GHz.
     pub fn read_tsc(&mut self, tick: u64) -> u64 {
-        self.tsc_reads = self.tsc_reads.wrapping_add(1);
-        self.peek_tsc(tick)
+        self.last_tsc = self.ns_at(tick).max(self.last_tsc.saturating_add(1));
+        self.last_tsc
     }
 
-    /// What the clock remembers besides its configuration: idle nanoseconds and reads of the TSC.
+    /// What the clock remembers besides its configuration: idle nanoseconds and the last value read of the TSC.
     #[must_use]
     pub fn saved(&self) -> (u64, u64) {
-        (self.idle_ns, self.tsc_reads)
+        (self.idle_ns, self.last_tsc)
     }
 
     /// The clock as [`VirtualClock::saved`] described it.
-    pub fn restore(&mut self, idle_ns: u64, tsc_reads: u64) {
+    pub fn restore(&mut self, idle_ns: u64, last_tsc: u64) {
         self.idle_ns = idle_ns;
-        self.tsc_reads = tsc_reads;
+        self.last_tsc = last_tsc;
     }
 }
 
@@ -89,7 +91,14 @@ mod tests {
     #[test]
     fn the_tsc_never_stands_still() {
         let mut clock = VirtualClock::new(10);
-        let first = clock.read_tsc(5);
-        assert!(clock.read_tsc(5) > first);
+        assert_eq!([clock.read_tsc(5), clock.read_tsc(5), clock.read_tsc(5)], [50, 51, 52]);
+    }
+
+    #[test]
+    fn reads_of_the_tsc_do_not_change_its_pace() {
+        let mut clock = VirtualClock::new(10);
+        for tick in 1..1000 {
+            assert_eq!(clock.read_tsc(tick), tick * 10);
+        }
     }
 }

@@ -7,13 +7,17 @@ use replayvm_cpu::{Access, Bus, Moment, Observation};
 
 use super::clock::VirtualClock;
 use super::ram::GuestRam;
+use super::rom::Rom;
 use super::watch::WatchSet;
 use crate::devices::{Devices, Signal};
 
-/// Where RDRAND and RDSEED take their values from.
+/// Where RDRAND, RDSEED and the entropy device take their values from.
 pub trait Entropy: Send {
     /// The value that an instruction at `at` reads, of `size` bytes.
     fn next(&mut self, at: Position, size: u8) -> u64;
+
+    /// The `len` bytes that the entropy device hands out for the `index`th request of the step at `at`.
+    fn bytes(&mut self, at: Position, index: usize, len: usize) -> Vec<u8>;
 }
 
 /// Entropy of a machine that nobody feeds: zero.
@@ -23,6 +27,10 @@ pub(crate) struct NoEntropy;
 impl Entropy for NoEntropy {
     fn next(&mut self, _at: Position, _size: u8) -> u64 {
         0
+    }
+
+    fn bytes(&mut self, _at: Position, _index: usize, len: usize) -> Vec<u8> {
+        vec![0; len]
     }
 }
 
@@ -57,6 +65,8 @@ const MAX_EXITS: usize = 1 << 16;
 pub struct Platform {
     /// Guest RAM.
     pub ram: GuestRam,
+    /// Read-only memory, for the most part of machines none.
+    pub rom: Rom,
     /// Devices.
     pub devices: Devices,
     /// Virtual time.
@@ -87,6 +97,8 @@ pub struct Platform {
     pub hold_until: u64,
     held: bool,
     pending: bool,
+    /// The step under way has asked something of a device that is served after the step: its moment. Never at a position.
+    requested: Option<Moment>,
     /// The tick at which the machine next needs its inputs: a device deadline, the end of a hold, a logged event.
     pub due_tick: u64,
     /// The next event or poll that the session waits for.
@@ -106,6 +118,7 @@ impl Platform {
     pub(crate) fn new(ram: GuestRam, ns_per_tick: u32) -> Self {
         Self {
             ram,
+            rom: Rom::default(),
             devices: Devices::new(),
             clock: VirtualClock::new(ns_per_tick),
             entropy: Box::new(NoEntropy),
@@ -122,6 +135,7 @@ impl Platform {
             hold_until: 0,
             held: false,
             pending: false,
+            requested: None,
             due_tick: 0,
             input_tick: u64::MAX,
         }
@@ -143,11 +157,39 @@ impl Platform {
         self.due_tick = due;
     }
 
+    /// Whether the step has asked something of a device that is to be served before the next one.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.requested.is_some()
+    }
+
+    /// The machine has been put into another state.
+    pub(super) fn forget_requests(&mut self) {
+        self.requested = None;
+    }
+
+    /// Serves what the step has asked of devices. Says whether they have written to RAM: then whoever remembers anything of
+    /// memory has to forget it.
+    pub(super) fn serve_requests(&mut self) -> bool {
+        let Some(moment) = self.requested.take() else { return false };
+        let at = position(moment);
+        let writes = self.devices.serve_virtio(at, &mut self.ram, self.entropy.as_mut());
+        if !self.watches.is_empty() {
+            for (gpa, len) in &writes {
+                self.watched_access(moment, *gpa, *len, true);
+            }
+        }
+        self.after_device_access(moment);
+        !writes.is_empty()
+    }
+
     /// Whether the run has something for its session to look at before the next step.
     #[inline(always)]
     #[must_use]
     pub fn wants_attention(&self) -> bool {
         self.signal.is_some()
+            || self.requested.is_some()
             || self.watches.is_hit()
             || self.stopped_on.is_some()
             || self.exits.len() >= MAX_EXITS
@@ -172,14 +214,18 @@ impl Platform {
     }
 
     fn after_device_access(&mut self, at: Moment) {
+        if self.requested.is_none() && self.devices.virtio_notified() {
+            self.requested = Some(at);
+        }
         if self.signal.is_none() {
             self.signal = self.devices.take_signal();
         }
         if self.devices.has_output() {
-            let output = self.devices.take_serial_output();
-            let _ = self.devices.take_debug_output();
+            let serial = self.devices.take_serial_output();
+            let debug = self.devices.take_debug_output();
             if self.keep_console {
-                self.console.extend_from_slice(&output);
+                self.console.extend_from_slice(&serial);
+                self.console.extend_from_slice(&debug);
             }
         }
         self.devices_changed(at.tick);
@@ -195,6 +241,9 @@ pub const fn position(at: Moment) -> Position {
 impl Platform {
     #[cold]
     fn mmio_read<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64) -> [u8; N] {
+        if let Some(bytes) = self.rom.load(gpa) {
+            return bytes;
+        }
         let now = self.clock.ns_at(at.tick);
         let mut bytes = [0xff; N];
         // Page tables and descriptors in device memory read as an empty bus.
@@ -213,7 +262,7 @@ impl Platform {
 
     #[cold]
     fn mmio_write<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64, bytes: [u8; N]) {
-        if access != Access::Data {
+        if access != Access::Data || self.rom.contains(gpa, N) {
             return;
         }
         let now = self.clock.ns_at(at.tick);
@@ -259,7 +308,10 @@ impl Bus for Platform {
     fn fetch(&mut self, _at: Moment, gpa: u64, bytes: &mut [u8]) {
         match self.ram.slice(gpa, bytes.len()) {
             Ok(code) => bytes.copy_from_slice(code),
-            Err(_) => bytes.fill(0xff),
+            Err(_) => {
+                let there = self.rom.read(gpa, bytes);
+                bytes[there..].fill(0xff);
+            }
         }
     }
 

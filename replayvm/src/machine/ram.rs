@@ -10,6 +10,8 @@ use rustix::mm::{MapFlags, ProtFlags};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::hidden::{FIRST_HIDDEN_GFN, HiddenPages};
+
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4096;
 /// The largest RAM: above it, up to 4 GiB, is the window of memory-mapped devices.
@@ -28,6 +30,14 @@ pub enum RamError {
         bytes: u64,
         /// Why not.
         source: vm_memory::mmap::FromRangesError,
+    },
+    /// The host has no room for what the guest may write to its disks.
+    #[error("cannot map {pages} pages for what the guest writes to its disks")]
+    MapHidden {
+        /// How much was asked for.
+        pages: u64,
+        /// Why not.
+        source: vm_memory::mmap::MmapRegionError,
     },
     /// An access does not lie in RAM.
     #[error("guest-physical {gpa:#x} with {bytes} bytes lies outside the {ram_bytes} bytes of memory")]
@@ -51,7 +61,9 @@ pub struct GuestRam {
     memory: GuestMemoryMmap,
     host: *mut u8,
     bytes: u64,
-    /// One byte a page: written since the last [`GuestRam::take_dirty`].
+    /// Pages that are tracked like RAM, but that no address reaches.
+    hidden: HiddenPages,
+    /// One byte a page, hidden pages included: written since the last [`GuestRam::take_dirty`].
     dirty: Vec<u8>,
     /// Counts writes by others than the CPU.
     version: u64,
@@ -67,14 +79,25 @@ impl GuestRam {
     /// # Errors
     /// The size is unusable, or the host has no memory.
     pub fn new(bytes: u64) -> Result<Self, RamError> {
+        Self::with_hidden(bytes, 0)
+    }
+
+    /// The same with so many hidden pages, from [`FIRST_HIDDEN_GFN`] on.
+    ///
+    /// # Errors
+    /// The size is unusable, or the host has no memory.
+    pub fn with_hidden(bytes: u64, hidden_pages: u64) -> Result<Self, RamError> {
         Self::check_size(bytes)?;
         let size = usize::try_from(bytes).map_err(|_| RamError::Size(bytes))?;
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), size)])
             .map_err(|source| RamError::Map { bytes, source })?;
         let region = memory.find_region(GuestAddress(0)).ok_or(RamError::Size(bytes))?;
         let host = region.as_ptr();
-        let pages = size / PAGE_BYTES;
-        Ok(Self { memory, host, bytes, dirty: vec![0; pages.next_multiple_of(8)], version: 0 })
+        let hidden = HiddenPages::new(hidden_pages)
+            .map_err(|source| RamError::MapHidden { pages: hidden_pages, source })?;
+        let pages = Self::pages_tracked(bytes, hidden_pages) as usize;
+        let dirty = vec![0; pages.next_multiple_of(8)];
+        Ok(Self { memory, host, bytes, hidden, dirty, version: 0 })
     }
 
     /// Whether RAM can have this size.
@@ -98,6 +121,18 @@ impl GuestRam {
     #[must_use]
     pub fn pages(&self) -> u64 {
         self.bytes / PAGE_BYTES as u64
+    }
+
+    /// The number past the last page that is tracked, hidden pages included.
+    #[must_use]
+    pub fn tracked_pages(&self) -> u64 {
+        Self::pages_tracked(self.bytes, self.hidden.end() - FIRST_HIDDEN_GFN)
+    }
+
+    /// The same of a machine that is not there.
+    #[must_use]
+    pub fn pages_tracked(bytes: u64, hidden_pages: u64) -> u64 {
+        if hidden_pages == 0 { bytes / PAGE_BYTES as u64 } else { FIRST_HIDDEN_GFN + hidden_pages }
     }
 
     /// The memory as rust-vmm crates see it (KVM memory slots).
@@ -145,7 +180,7 @@ impl GuestRam {
         }
     }
 
-    /// A device has written bytes of RAM in another way than by [`GuestRam::write_slice`].
+    /// Somebody who knows only [`GuestRam::memory`] (a loader, a device) has written bytes of RAM.
     pub fn device_wrote(&mut self, gpa: u64, len: u64) {
         if len == 0 {
             return;
@@ -200,11 +235,30 @@ impl GuestRam {
         }
     }
 
-    /// One page.
+    /// Writes into one page, which may be a hidden one.
+    ///
+    /// # Errors
+    /// There is no such page, or the bytes go past its end.
+    pub fn write_page(&mut self, gfn: u64, offset: usize, bytes: &[u8]) -> Result<(), RamError> {
+        let gpa = gfn.saturating_mul(PAGE_BYTES as u64).saturating_add(offset as u64);
+        if gfn < FIRST_HIDDEN_GFN {
+            return self.write_slice(gpa, bytes);
+        }
+        let page = self.hidden.page_mut(gfn).and_then(|page| page.get_mut(offset..offset + bytes.len()));
+        let out = RamError::OutOfRange { gpa, bytes: bytes.len() as u64, ram_bytes: self.bytes };
+        page.ok_or(out)?.copy_from_slice(bytes);
+        self.mark_dirty(gfn);
+        Ok(())
+    }
+
+    /// One page, which may be a hidden one.
     ///
     /// # Errors
     /// There is no such page.
     pub fn page(&self, gfn: u64) -> Result<&[u8; PAGE_BYTES], RamError> {
+        if let Some(page) = self.hidden.page(gfn) {
+            return Ok(page);
+        }
         let slice = self.slice(gfn.saturating_mul(PAGE_BYTES as u64), PAGE_BYTES)?;
         slice.try_into().map_err(|_| RamError::OutOfRange {
             gpa: gfn << 12,
@@ -225,6 +279,9 @@ impl GuestRam {
         file: &File,
         file_offset: u64,
     ) -> Result<(), RamError> {
+        if let Some(mapped) = self.hidden.map_file(gfn, count, file, file_offset) {
+            return mapped.map_err(RamError::MapFile);
+        }
         let gpa = gfn.saturating_mul(PAGE_BYTES as u64);
         let len = usize::try_from(count.saturating_mul(PAGE_BYTES as u64)).unwrap_or(usize::MAX);
         self.check(gpa, len)?;
@@ -266,7 +323,7 @@ impl GuestRam {
     #[must_use]
     pub fn digest_from_scratch(&self) -> Digest {
         let mut digest = RamDigest::default();
-        for gfn in 0..self.pages() {
+        for gfn in (0..self.pages()).chain(FIRST_HIDDEN_GFN..self.hidden.end()) {
             if let Ok(page) = self.page(gfn) {
                 digest.replace(gfn, recorder::PageHash::ZERO, recorder::PageHash::of(page));
             }
@@ -325,6 +382,28 @@ mod tests {
         assert!(ram.write_slice((1 << 20) - 1, &[1, 2]).is_err());
         assert!(ram.write_slice(u64::MAX, &[1, 2]).is_err());
         assert!(GuestRam::new(4095).is_err());
+    }
+
+    #[test]
+    fn hidden_pages_are_tracked_like_ram_and_no_address_reaches_them() {
+        let mut ram = GuestRam::with_hidden(1 << 20, 3).unwrap();
+        let (first, last) = (FIRST_HIDDEN_GFN, FIRST_HIDDEN_GFN + 2);
+        ram.write_page(last, 4094, &[1, 2]).unwrap();
+        ram.write_page(5, 0, &[3]).unwrap();
+        assert_eq!(ram.take_dirty(), [5, last]);
+        assert_eq!(ram.page(last).unwrap()[4094..], [1, 2]);
+        assert_eq!(ram.load::<1>(0x5000), Some([3]));
+        assert_eq!(ram.load::<1>((last << 12) + 4094), None);
+        assert!(!ram.store(first << 12, [1]));
+        assert!(ram.slice(first << 12, 1).is_err() && ram.write_slice(first << 12, &[1]).is_err());
+        assert!(ram.write_page(last, 4095, &[1, 2]).is_err());
+        assert!(ram.write_page(last + 1, 0, &[1]).is_err() && ram.page(last + 1).is_err());
+        let mut digest = RamDigest::default();
+        for gfn in [5, last] {
+            let hash = recorder::PageHash::of(ram.page(gfn).unwrap());
+            digest.replace(gfn, recorder::PageHash::ZERO, hash);
+        }
+        assert_eq!(digest.digest(), ram.digest_from_scratch());
     }
 
     #[test]

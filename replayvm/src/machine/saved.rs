@@ -48,8 +48,8 @@ impl Machine {
     #[must_use]
     pub fn save(&self) -> Vec<Section> {
         let cpu = pack(&self.cpu.state);
-        let (idle_ns, tsc_reads) = self.platform.clock.saved();
-        let clock = [idle_ns, tsc_reads, self.platform.hold_until].map(u64::to_le_bytes).concat();
+        let (idle_ns, last_tsc) = self.platform.clock.saved();
+        let clock = [idle_ns, last_tsc, self.platform.hold_until].map(u64::to_le_bytes).concat();
         let mut sections = vec![
             Section { name: CPU.to_owned(), version: CPU_VERSION, bytes: cpu },
             Section { name: CLOCK.to_owned(), version: CLOCK_VERSION, bytes: clock },
@@ -86,6 +86,7 @@ impl Machine {
         self.platform.devices.restore(&others)?;
         self.platform.clock.restore(word(0), word(1));
         self.platform.hold_until = word(2);
+        self.platform.forget_requests();
         self.platform.signal = None;
         self.platform.stopped_on = None;
         self.platform.exits.clear();

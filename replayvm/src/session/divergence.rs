@@ -45,6 +45,19 @@ pub enum Divergence {
         /// Where.
         at: Position,
     },
+    /// The entropy device was asked for bytes that the recording does not have.
+    #[error(
+        "replay diverged at {at}: the entropy device was asked for {asked} bytes, recorded there are {}",
+        recorded.map_or_else(|| "none".to_owned(), |bytes| bytes.to_string())
+    )]
+    DeviceEntropy {
+        /// Where.
+        at: Position,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes recorded.
+        recorded: Option<usize>,
+    },
     /// The guest's run was over before the recording's end.
     #[error("replay diverged at {at}: the run ended ({reason:?}), but it is recorded up to {recorded}")]
     Early {

@@ -86,7 +86,7 @@ impl Driver {
                     if let Some(halt) = self.attention() {
                         return Ok(halt);
                     }
-                    if self.machine.position() >= until {
+                    if self.machine.position() >= until || inputs.wants_rest() {
                         return Ok(Halt::Reached);
                     }
                     if self.machine.stops_at(breakpoints) {
@@ -114,6 +114,7 @@ impl Driver {
         match self.machine.platform.signal {
             Some(Signal::DebugExit(code)) => Some(EndReason::DebugExit { code }),
             Some(Signal::Reset | Signal::Init) => Some(EndReason::Reset),
+            Some(Signal::PowerOff) => Some(EndReason::PowerOff),
             None => self.machine.cpu.state.shutdown.then_some(EndReason::TripleFault),
         }
     }
@@ -143,6 +144,9 @@ impl Driver {
             let wakes = (platform.devices.nmi_pending() && !cpu.state.nmi_blocked)
                 || (platform.devices.interrupt_pending() && enabled);
             if !wakes {
+                if !platform.console.is_empty() {
+                    inputs.said(&platform.console);
+                }
                 let now = platform.clock.ns_at(at.tick);
                 let ahead = platform.devices.next_deadline().map(|(_, ns)| ns.saturating_sub(now));
                 let room = platform.devices.serial_room();

@@ -1,15 +1,14 @@
 //! Inputs from the host and from a seed; everything that they decide becomes an event.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::{Event, Position};
 
+use super::host::{Host, Waited};
 use super::{Divergence, Inputs};
 use crate::devices::TimerSource;
 use crate::machine::Entropy;
@@ -55,25 +54,38 @@ const CLOCK_BASE: u64 = 1_577_836_800;
 /// How far it may lie from there: ten years.
 const CLOCK_RANGE: u64 = 10 * 365 * 86_400;
 
+/// Virtual time that a guest beside a person may idle away at once, without a word, before its idling takes as long as
+/// it says. Nobody knows what a silent guest waits for: a command may sleep, or a prompt may wait for a person. A command that
+/// sleeps for less is over at once; a guest at its prompt stops running through its days (and filling the file with
+/// them) while the person thinks.
+pub(crate) const QUIET_NS: u64 = 60_000_000_000;
+
+/// Takes the guest's console output while it comes.
+pub trait ConsoleSink: Send + std::fmt::Debug {
+    /// More output.
+    fn output(&mut self, bytes: &[u8]);
+}
+
 /// Live inputs.
 #[derive(Debug)]
 pub struct Live {
     random: ChaCha8Rng,
     perturbation: Perturbation,
     log: Log,
-    host: Option<Receiver<Vec<u8>>>,
-    received: VecDeque<u8>,
-    stop: Arc<AtomicBool>,
-    interrupted: bool,
+    host: Host,
+    realtime: bool,
+    /// Virtual time idled away since the guest last said or was told something.
+    quiet_ns: u64,
+    sink: Option<Box<dyn ConsoleSink>>,
+    /// How many bytes of the output that waits to be taken have been shown.
+    shown: usize,
 }
-
-/// How long a person who wants to stop is not heard while the guest waits for the host.
-const STOP_LATENCY: Duration = Duration::from_millis(50);
 
 /// One stream of the generator a use, so that one use does not shift another.
 const STREAM_TIMING: u64 = 0;
 const STREAM_ENTROPY: u64 = 1;
 const STREAM_CLOCK: u64 = 2;
+const STREAM_DEVICE_ENTROPY: u64 = 3;
 
 fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -89,22 +101,45 @@ impl Live {
             random: stream(seed, STREAM_TIMING),
             perturbation,
             log: Log::default(),
-            host,
-            received: VecDeque::new(),
-            stop: Arc::default(),
-            interrupted: false,
+            host: Host::new(host),
+            realtime: false,
+            quiet_ns: 0,
+            sink: None,
+            shown: 0,
         }
     }
 
     /// Once `stop` is set, waiting for the host ends.
     pub fn stop_when(&mut self, stop: Arc<AtomicBool>) {
-        self.stop = stop;
+        self.host.stop_when(stop);
+    }
+
+    /// Whether an idle guest waits in the host's time, instead of being at its next deadline at once.
+    pub fn wait_in_real_time(&mut self, realtime: bool) {
+        self.realtime = realtime;
+    }
+
+    /// Hands console output on while it comes.
+    pub fn show_on(&mut self, sink: Box<dyn ConsoleSink>) {
+        self.sink = Some(sink);
+    }
+
+    /// This output is taken: what of it has not been shown yet is shown.
+    pub fn taken(&mut self, console: &[u8]) {
+        self.said(console);
+        self.shown = 0;
     }
 
     /// Whether waiting for the host has been ended that way.
     #[must_use]
     pub fn interrupted(&self) -> bool {
-        self.interrupted
+        self.host.interrupted()
+    }
+
+    /// From now on everything left to chance is decided by this seed.
+    pub fn vary(&mut self, seed: u64, perturbation: Perturbation) {
+        self.random = stream(seed, STREAM_TIMING);
+        self.perturbation = perturbation;
     }
 
     /// The power-on clock that the seed decides, as the first event.
@@ -117,26 +152,16 @@ impl Live {
     /// The source of entropy that the seed decides.
     #[must_use]
     pub fn entropy(&self, seed: u64) -> Box<dyn Entropy> {
-        Box::new(LiveEntropy { random: stream(seed, STREAM_ENTROPY), log: self.log.clone() })
+        Box::new(LiveEntropy {
+            random: stream(seed, STREAM_ENTROPY),
+            device: stream(seed, STREAM_DEVICE_ENTROPY),
+            log: self.log.clone(),
+        })
     }
 
     /// The events since the last call, in order.
     pub fn take_events(&mut self) -> Vec<(Position, Event)> {
         std::mem::take(&mut *self.log.lock())
-    }
-
-    fn poll(&mut self) {
-        let Some(host) = &self.host else { return };
-        loop {
-            match host.try_recv() {
-                Ok(bytes) => self.received.extend(bytes),
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => {
-                    self.host = None;
-                    return;
-                }
-            }
-        }
     }
 
     /// A number from 0 to `limit`.
@@ -147,37 +172,41 @@ impl Live {
         }
     }
 
-    /// Waits for bytes from the host. `None`: there will be none.
-    fn wait(&mut self) -> Option<Vec<u8>> {
-        loop {
-            match self.host.as_ref()?.recv_timeout(STOP_LATENCY) {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Some(bytes),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if self.stop.load(Ordering::Relaxed) {
-                self.interrupted = true;
-                return None;
-            }
+    /// Whether time that the guest idles away passes here too.
+    fn waits(&self) -> bool {
+        self.realtime || (self.host.is_there() && self.quiet_ns >= QUIET_NS)
+    }
+
+    /// A jump that is not simply to the next deadline.
+    fn jump(&mut self, at: Position, ns: u64) -> u64 {
+        self.log.push(at, Event::Idle { ns });
+        ns
+    }
+
+    /// Only the host can wake the guest, and only with a byte that fits.
+    fn idle_without_deadline(&mut self, at: Position, room: usize) -> Option<u64> {
+        if room == 0 {
+            return None;
+        }
+        match self.host.wait(None, true) {
+            Waited::Bytes(ns) if self.realtime => Some(self.jump(at, ns)),
+            Waited::Bytes(_) => Some(0),
+            Waited::TimeUp | Waited::Stopped(_) | Waited::Never => None,
         }
     }
 }
 
 impl Inputs for Live {
-    fn idle(&mut self, _at: Position, deadline_ns: Option<u64>, room: usize) -> Option<u64> {
-        if deadline_ns.is_some() {
-            return deadline_ns;
+    fn idle(&mut self, at: Position, deadline_ns: Option<u64>, room: usize) -> Option<u64> {
+        let Some(deadline_ns) = deadline_ns else { return self.idle_without_deadline(at, room) };
+        self.quiet_ns = self.quiet_ns.saturating_add(deadline_ns);
+        if !self.waits() {
+            return Some(deadline_ns);
         }
-        // Only the host can wake the guest now, and only with a byte that fits.
-        if room == 0 {
-            return None;
+        match self.host.wait(Some(deadline_ns), room > 0) {
+            Waited::Bytes(ns) | Waited::Stopped(ns) if ns < deadline_ns => Some(self.jump(at, ns)),
+            _ => Some(deadline_ns),
         }
-        if self.received.is_empty() {
-            let bytes = self.wait()?;
-            self.received.extend(bytes);
-        }
-        Some(0)
     }
 
     fn timer_delay(&mut self, at: Position, source: TimerSource) -> u64 {
@@ -197,21 +226,34 @@ impl Inputs for Live {
     }
 
     fn serial(&mut self, at: Position, room: usize) -> Vec<u8> {
-        self.poll();
-        let count = room.min(self.received.len());
-        let bytes: Vec<u8> = self.received.drain(..count).collect();
+        self.host.poll();
+        let bytes = self.host.take(room);
         if !bytes.is_empty() {
+            self.quiet_ns = 0;
             self.log.push(at, Event::Serial { bytes: bytes.clone() });
         }
         bytes
     }
 
     fn next_tick(&mut self, after: u64) -> u64 {
-        if self.host.is_some() || !self.received.is_empty() {
+        if self.host.is_there() || self.host.has_bytes() {
             after.saturating_add(POLL_TICKS)
         } else {
             u64::MAX
         }
+    }
+
+    fn said(&mut self, console: &[u8]) {
+        let Some(new) = console.get(self.shown..).filter(|new| !new.is_empty()) else { return };
+        self.quiet_ns = 0;
+        if let Some(sink) = &mut self.sink {
+            sink.output(new);
+        }
+        self.shown = console.len();
+    }
+
+    fn wants_rest(&self) -> bool {
+        self.interrupted()
     }
 
     fn settled(&mut self, _at: Position) -> Result<(), Divergence> {
@@ -225,6 +267,7 @@ impl Inputs for Live {
 
 struct LiveEntropy {
     random: ChaCha8Rng,
+    device: ChaCha8Rng,
     log: Log,
 }
 
@@ -233,5 +276,12 @@ impl Entropy for LiveEntropy {
         let value = self.random.next_u64() >> (64 - u32::from(size.clamp(1, 8)) * 8);
         self.log.push(at, Event::Entropy { value });
         value
+    }
+
+    fn bytes(&mut self, at: Position, _index: usize, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.device.fill_bytes(&mut bytes);
+        self.log.push(at, Event::DeviceEntropy { bytes: bytes.clone() });
+        bytes
     }
 }

@@ -9,6 +9,10 @@ mod diagnose;
 mod divergence;
 /// Running a machine between ticks and giving it its inputs at them.
 mod drive;
+/// Many runs that begin with the same start.
+mod fork;
+/// The host's side of a recording: bytes, time, and somebody who wants to stop.
+mod host;
 /// Inputs from the host and from a seed.
 mod live;
 /// How far to run between two looks at whoever may want to stop.
@@ -25,9 +29,10 @@ mod settings;
 pub use diagnose::Diagnosis;
 pub use divergence::{Divergence, Expectation};
 pub use drive::{Driver, Ended, Halt};
-pub use live::{Live, Perturbation};
+pub use fork::{Fork, ForkRunner, ForkedRun, Start};
+pub use live::{ConsoleSink, Live, Perturbation};
 pub(crate) use pace::Pace;
-pub use record::{ConsoleSink, RecordError, RecordOutcome, RecordSession};
+pub use record::{RecordError, RecordOutcome, RecordSession};
 pub use replay::{ReplayError, ReplayReport, ReplaySession};
 pub use replayed::{Replayed, ReplayedEntropy};
 pub use settings::Settings;
@@ -66,6 +71,13 @@ pub trait Inputs: Send {
 
     /// The next tick after this one at which the machine must come for its inputs, deadlines aside.
     fn next_tick(&mut self, after: u64) -> u64;
+
+    /// What the guest has said and nobody has taken yet, before an idle CPU may wait for the host: a person must see the
+    /// question before they answer. Called again with the same bytes and more until they are taken.
+    fn said(&mut self, console: &[u8]);
+
+    /// Whether the run must come to rest at this tick, because somebody wants to stop.
+    fn wants_rest(&self) -> bool;
 
     /// All inputs of this tick have been asked for.
     ///

@@ -10,10 +10,11 @@ use recorder::{
     RecordingWriter, WriteError,
 };
 
-use super::{Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
-use crate::checkpoint::RamTracker;
-use crate::engine::{self, Breakpoints, EngineError};
-use crate::machine::{GuestImages, Machine, MachineError, RamError};
+use super::fork::{Mark, ON_THE_WAY, common_inputs, power_on};
+use super::{ConsoleSink, Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
+use crate::checkpoint::{RamTracker, StoreError};
+use crate::engine::{Breakpoints, EngineError};
+use crate::machine::{ExitFilter, GuestImages, Machine, MachineError, RamError, RestoreError};
 
 /// Why a run could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,12 @@ pub enum RecordError {
     /// RAM.
     #[error(transparent)]
     Ram(#[from] RamError),
+    /// The state from which a forked run begins.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The pages of that state.
+    #[error(transparent)]
+    Pages(#[from] StoreError),
 }
 
 /// How a recorded run went.
@@ -68,13 +75,8 @@ pub struct RecordSession {
     changed_pages: usize,
     /// Where the last checkpoint is.
     checkpointed: Option<Position>,
-    console_sink: Option<Box<dyn ConsoleSink>>,
-}
-
-/// Takes the guest's console output while it comes.
-pub trait ConsoleSink: Send + std::fmt::Debug {
-    /// More output.
-    fn output(&mut self, bytes: &[u8]);
+    /// What the guest has to print before the seed decides anything.
+    mark: Option<Mark>,
 }
 
 impl RecordSession {
@@ -92,18 +94,23 @@ impl RecordSession {
     ) -> Result<Self, RecordError> {
         let boot = crate::machine::boot::detect(&images.kernel).map_err(MachineError::from)?;
         let mut description = settings.description(guest_name, boot);
-        let mut machine = Machine::boot(&description, images)?;
-        let engine = engine::by_name(&settings.engine, &machine)?;
+        let (mut machine, engine) = power_on(&description, images, settings)?;
         description.engine = engine.name().to_owned();
 
-        let mut inputs = Live::new(settings.seed, settings.perturbation, host);
+        let mark = settings.vary_after.as_deref().map(Mark::new);
+        let first = if mark.is_some() { common_inputs(settings) } else { settings.clone() };
+        let mut inputs = Live::new(first.seed, first.perturbation, host);
         inputs.stop_when(Arc::clone(&stop));
-        machine.platform.devices.set_clock(inputs.power_on_clock(settings.seed));
-        machine.platform.entropy = inputs.entropy(settings.seed);
+        inputs.wait_in_real_time(settings.realtime);
+        machine.platform.devices.set_clock(inputs.power_on_clock(first.seed));
+        machine.platform.entropy = inputs.entropy(first.seed);
+        if mark.is_some() {
+            machine.platform.stop_on = ON_THE_WAY;
+        }
         machine.platform.log_exits = true;
         machine.platform.keep_console = true;
         let tracker = RamTracker::new(&machine.platform.ram);
-        let writer = RecordingWriter::create(path, &description, image_list(guest_name, images))?;
+        let writer = RecordingWriter::create(path, &description, image_list(guest_name, images, settings))?;
         let driver = Driver::start(machine, engine, &mut inputs)?;
         let mut session = Self {
             driver,
@@ -127,15 +134,16 @@ impl RecordSession {
             },
             changed_pages: 0,
             checkpointed: None,
-            console_sink: None,
+            mark,
         };
+        session.look_for_mark();
         session.checkpoint()?;
         Ok(session)
     }
 
     /// Hands console output on while it comes.
     pub fn set_console(&mut self, sink: Box<dyn ConsoleSink>) {
-        self.console_sink = Some(sink);
+        self.inputs.show_on(sink);
     }
 
     /// Runs the guest to its end and closes the file.
@@ -168,7 +176,12 @@ impl RecordSession {
         self.write_down()?;
         let digest = self.checkpoint()?;
         let machine = &self.driver.machine;
-        let passed = reason == EndReason::DebugExit { code: self.settings.pass_code };
+        let passed = match reason {
+            EndReason::DebugExit { code } => code == self.settings.pass_code,
+            // A system that comes to its orderly end; one that panics resets or hangs.
+            EndReason::PowerOff => true,
+            _ => false,
+        };
         let end = End { position: machine.position(), instructions: machine.instructions(), digest, reason };
         self.outcome.end = end.clone();
         self.outcome.passed = passed;
@@ -200,9 +213,7 @@ impl RecordSession {
             self.writer.event(at, event)?;
         }
         if !platform.console.is_empty() {
-            if let Some(sink) = &mut self.console_sink {
-                sink.output(&platform.console);
-            }
+            self.inputs.taken(&platform.console);
             keep_console(&mut self.outcome.console, &mut platform.console);
         }
         Ok(())
@@ -224,11 +235,23 @@ impl RecordSession {
     /// Runs on, to `until` at the farthest.
     fn advance_to(&mut self, until: Position) -> Result<Option<EndReason>, RecordError> {
         let halt = self.driver.run(&mut self.inputs, until, &Breakpoints::default())?;
+        self.look_for_mark();
         self.write_down()?;
         Ok(match halt {
             Halt::Ended(reason) => Some(reason),
             _ => None,
         })
+    }
+
+    /// Once the guest has printed what it has to, the seed decides.
+    fn look_for_mark(&mut self) {
+        let platform = &mut self.driver.machine.platform;
+        if self.mark.as_mut().is_some_and(|mark| mark.is_seen_in(&platform.console)) {
+            self.mark = None;
+            platform.stop_on = ExitFilter::NONE;
+            self.inputs.vary(self.settings.seed, self.settings.perturbation);
+            platform.entropy = self.inputs.entropy(self.settings.seed);
+        }
     }
 
     /// Waits until everything so far is in the file.
@@ -281,7 +304,7 @@ impl RecordSession {
 }
 
 /// The images as the recording stores them.
-fn image_list(guest_name: &str, images: &GuestImages) -> Vec<(Image, Vec<u8>)> {
+fn image_list(guest_name: &str, images: &GuestImages, settings: &Settings) -> Vec<(Image, Vec<u8>)> {
     let image = |role, name: &str, command_line: &str, bytes: &[u8]| {
         (
             Image {
@@ -295,6 +318,9 @@ fn image_list(guest_name: &str, images: &GuestImages) -> Vec<(Image, Vec<u8>)> {
         )
     };
     let mut list = vec![image(ImageRole::Kernel, guest_name, "", &images.kernel)];
+    let embedded = settings.disks.iter().filter(|disk| disk.disk().embedded);
+    list.extend(embedded.map(|disk| image(ImageRole::Disk, &disk.disk().name, "", disk.bytes())));
+    list.extend(images.initrd.iter().map(|bytes| image(ImageRole::Initrd, "initrd", "", bytes)));
     list.extend(images.modules.iter().map(|m| image(ImageRole::Module, &m.name, &m.command_line, &m.bytes)));
     list
 }

@@ -10,7 +10,7 @@ use super::diagnose::{self, Diagnosis};
 use super::{Divergence, Driver, Expectation, Halt, Pace, Replayed, SessionError, keep_console};
 use crate::checkpoint::{PageStore, RamTracker, StoreError};
 use crate::engine::{self, Breakpoints, Engine, EngineError};
-use crate::machine::{Machine, RamError};
+use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
 
 /// Why a replay failed for another reason than a divergence.
@@ -87,7 +87,15 @@ impl ReplaySession {
     /// # Errors
     /// The recording cannot be opened, or the engine not be had.
     pub fn open(path: &Path, engine: &str) -> Result<Self, ReplayError> {
-        Self::open_with(path, |machine| engine::by_name(engine, machine))
+        Self::open_finding(path, engine, &DiskPaths::default())
+    }
+
+    /// The same with other places for disk images that are not in the recording.
+    ///
+    /// # Errors
+    /// The recording cannot be opened, an image is missing, or the engine not to be had.
+    pub fn open_finding(path: &Path, engine: &str, disks: &DiskPaths) -> Result<Self, ReplayError> {
+        Self::start(path, disks, |machine| engine::by_name(engine, machine))
     }
 
     /// The same on an engine that the caller makes.
@@ -98,7 +106,16 @@ impl ReplaySession {
         path: &Path,
         engine: impl FnOnce(&Machine) -> Result<Box<dyn Engine>, EngineError>,
     ) -> Result<Self, ReplayError> {
-        let (opened, store) = OpenRecording::open(path)?;
+        Self::start(path, &DiskPaths::default(), engine)
+    }
+
+    fn start(
+        path: &Path,
+        disks: &DiskPaths,
+        engine: impl FnOnce(&Machine) -> Result<Box<dyn Engine>, EngineError>,
+    ) -> Result<Self, ReplayError> {
+        let (mut opened, store) = OpenRecording::open(path)?;
+        opened.look_for_disks_in(disks);
         let mut inputs = opened.inputs();
         let (mut driver, tracker) = opened.start(engine, &mut inputs, &store)?;
         driver.machine.platform.log_exits = true;
@@ -120,6 +137,12 @@ impl ReplaySession {
     #[must_use]
     pub fn opened(&self) -> &OpenRecording {
         &self.opened
+    }
+
+    /// The machine, where the replay is.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.driver.machine
     }
 
     /// The name of the engine.

@@ -12,7 +12,7 @@ use crate::machine::Entropy;
 #[derive(Debug, Clone)]
 pub struct Replayed {
     events: Arc<[(Position, Event)]>,
-    /// The events that come at ticks: all but the clock and entropy.
+    /// The events that come at ticks: all but the clock and what instructions ask for.
     timed: Arc<[(Position, Event)]>,
     /// The first of those that has not been passed. They are asked for in their order.
     next: usize,
@@ -30,12 +30,18 @@ impl Replayed {
                 _ => None,
             })
             .collect();
-        let timed = events
+        let answers = events
             .iter()
-            .filter(|(_, event)| !matches!(event, Event::Entropy { .. } | Event::Clock { .. }))
-            .cloned()
+            .filter_map(|(at, event)| match event {
+                Event::DeviceEntropy { bytes } => Some((*at, bytes.clone())),
+                _ => None,
+            })
             .collect();
-        let entropy = ReplayedEntropy { reads, missing: Arc::default() };
+        let at_ticks = |event: &Event| {
+            !matches!(event, Event::Entropy { .. } | Event::DeviceEntropy { .. } | Event::Clock { .. })
+        };
+        let timed = events.iter().filter(|(_, event)| at_ticks(event)).cloned().collect();
+        let entropy = ReplayedEntropy { reads, answers, missing: Arc::default() };
         Self { events, timed, next: 0, entropy }
     }
 
@@ -119,6 +125,12 @@ impl Inputs for Replayed {
         next.map_or(u64::MAX, |(position, _)| position.tick.max(after.saturating_add(1)))
     }
 
+    fn said(&mut self, _console: &[u8]) {}
+
+    fn wants_rest(&self) -> bool {
+        false
+    }
+
     fn settled(&mut self, at: Position) -> Result<(), Divergence> {
         match self.timed.get(self.next) {
             Some((position, event)) if *position <= at => {
@@ -129,8 +141,8 @@ impl Inputs for Replayed {
     }
 
     fn check(&self) -> Result<(), Divergence> {
-        let missing = *self.entropy.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        missing.map_or(Ok(()), |at| Err(Divergence::NoEntropy { at }))
+        let missing = self.entropy.missing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        missing.map_or(Ok(()), Err)
     }
 }
 
@@ -138,7 +150,16 @@ impl Inputs for Replayed {
 #[derive(Debug, Clone)]
 pub struct ReplayedEntropy {
     reads: Arc<[(Position, u64)]>,
-    missing: Arc<Mutex<Option<Position>>>,
+    /// What the entropy device handed out; several at a position in their order.
+    answers: Arc<[(Position, Vec<u8>)]>,
+    missing: Arc<Mutex<Option<Divergence>>>,
+}
+
+impl ReplayedEntropy {
+    /// The first that is asked for in vain is what replay reports.
+    fn is_missing(&self, divergence: Divergence) {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(divergence);
+    }
 }
 
 impl Entropy for ReplayedEntropy {
@@ -146,8 +167,21 @@ impl Entropy for ReplayedEntropy {
         match self.reads.binary_search_by_key(&at, |(position, _)| *position) {
             Ok(index) => self.reads[index].1,
             Err(_) => {
-                self.missing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(at);
+                self.is_missing(Divergence::NoEntropy { at });
                 0
+            }
+        }
+    }
+
+    fn bytes(&mut self, at: Position, index: usize, len: usize) -> Vec<u8> {
+        let first = self.answers.partition_point(|(position, _)| *position < at);
+        let answer = self.answers.get(first.saturating_add(index)).filter(|(position, _)| *position == at);
+        match answer {
+            Some((_, bytes)) if bytes.len() == len => bytes.clone(),
+            _ => {
+                let recorded = answer.map(|(_, bytes)| bytes.len());
+                self.is_missing(Divergence::DeviceEntropy { at, asked: len, recorded });
+                vec![0; len]
             }
         }
     }

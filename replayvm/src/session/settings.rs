@@ -3,7 +3,7 @@
 use recorder::{BootKind, MachineDescription, RULES_VERSION};
 
 use super::Perturbation;
-use crate::machine::{DEFAULT_MEMORY_BYTES, DEFAULT_NS_PER_TICK};
+use crate::machine::{DEFAULT_MEMORY_BYTES, DEFAULT_NS_PER_TICK, DiskImage};
 
 /// What a recording session can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,18 @@ pub struct Settings {
     pub limit_ticks: u64,
     /// The value at isa-debug-exit that means that the guest's own check passed.
     pub pass_code: u32,
+    /// Until the guest has printed this text, nothing is left to chance and every seed runs alike.
+    pub vary_after: Option<String>,
     /// Engine by name.
     pub engine: String,
+    /// Whether an idle guest waits in the host's time.
+    pub realtime: bool,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskImage>,
+    /// Whether there is an entropy device; `None`: for guests that are known to find it, which are Linux kernels.
+    pub entropy_device: Option<bool>,
+    /// Changes of the features that CPUID tells, `+name` or `-name`, in this order.
+    pub cpu_features: Vec<String>,
 }
 
 impl Default for Settings {
@@ -39,7 +49,12 @@ impl Default for Settings {
             checkpoint_ticks: 250_000,
             limit_ticks: 1_000_000_000,
             pass_code: 0x10,
+            vary_after: None,
             engine: "soft".to_owned(),
+            realtime: false,
+            disks: Vec::new(),
+            entropy_device: None,
+            cpu_features: Vec::new(),
         }
     }
 }
@@ -60,9 +75,11 @@ impl Settings {
             seed: self.seed,
             engine: self.engine.clone(),
             pass_code: self.pass_code,
-            disks: Vec::new(),
-            entropy_device: false,
-            cpu_features: Vec::new(),
+            disks: self.disks.iter().map(|image| image.disk().clone()).collect(),
+            entropy_device: self
+                .entropy_device
+                .unwrap_or(matches!(boot, BootKind::LinuxBzImage | BootKind::LinuxElf)),
+            cpu_features: self.cpu_features.clone(),
         }
     }
 }

@@ -22,7 +22,7 @@ impl Timeline {
                 bytes[..there].copy_from_slice(slice);
                 there
             }
-            _ => 0,
+            _ => self.driver.machine.platform.rom.read(gpa, bytes),
         }
     }
 

@@ -24,7 +24,7 @@ pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
 
 use crate::checkpoint::{Cache, PageStore, RamTracker, StoreError};
 use crate::engine::{Breakpoints, SoftEngine};
-use crate::machine::{Machine, RamError};
+use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
 use crate::session::{Divergence, Driver, Halt, Pace, Replayed, SessionError};
 
@@ -86,7 +86,31 @@ impl Timeline {
     /// # Errors
     /// The recording cannot be opened.
     pub fn open(path: &Path) -> Result<Self, TimelineError> {
-        let (opened, store) = OpenRecording::open(path)?;
+        Self::open_finding(path, &DiskPaths::default())
+    }
+
+    /// The same with other places for disk images that are not in the recording.
+    ///
+    /// # Errors
+    /// The recording cannot be opened, or an image is missing.
+    pub fn open_finding(path: &Path, disks: &DiskPaths) -> Result<Self, TimelineError> {
+        let (mut opened, store) = OpenRecording::open(path)?;
+        opened.look_for_disks_in(disks);
+        Self::over(opened, store)
+    }
+
+    /// The same to look at checkpoints and not to run: disk images that are not in the recording are left out, and need not be
+    /// had. Where the guest then asks for one, it gets an error that it did not get, and the replay diverges.
+    ///
+    /// # Errors
+    /// The recording cannot be opened.
+    pub fn open_to_look(path: &Path) -> Result<Self, TimelineError> {
+        let (mut opened, store) = OpenRecording::open(path)?;
+        opened.leave_disks_out();
+        Self::over(opened, store)
+    }
+
+    fn over(opened: OpenRecording, store: PageStore) -> Result<Self, TimelineError> {
         let mut inputs = opened.inputs();
         let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine::new())), &mut inputs, &store)?;
         let end = opened.last_position();

@@ -54,6 +54,20 @@ impl Timeline {
         }
     }
 
+    /// Moves the cursor forward to a position, or to the first one that exists after it, leaving no checkpoints behind: for
+    /// whoever looks at many places in their order and goes back to none. A target before the cursor is reached already.
+    ///
+    /// # Errors
+    /// The replay fails.
+    pub fn run_to(
+        &mut self,
+        target: Position,
+        supervisor: &mut dyn Supervisor,
+    ) -> Result<Landing, TimelineError> {
+        self.recover()?;
+        self.run_armed(target.min(self.end), &Breakpoints::default(), supervisor)
+    }
+
     /// Puts the cursor at the nearest place at or before `target` that can be had without replaying.
     pub(super) fn stand_before(&mut self, target: Position) -> Result<(), TimelineError> {
         let now = self.position();

@@ -2,7 +2,7 @@
 
 use recorder::Position;
 
-use super::{Landing, Reason, Stops, Timeline, TimelineError};
+use super::{Landing, Reason, Stops, Supervisor, Timeline, TimelineError};
 use crate::engine::Breakpoints;
 use crate::session::Halt;
 
@@ -34,8 +34,12 @@ impl Timeline {
     ///
     /// # Errors
     /// The replay fails.
-    pub fn step_backward_watching(&mut self, stops: &Stops) -> Result<Landing, TimelineError> {
-        let landing = self.step_backward()?;
+    pub fn step_backward_watching(
+        &mut self,
+        stops: &Stops,
+        supervisor: &mut dyn Supervisor,
+    ) -> Result<Landing, TimelineError> {
+        let landing = self.step_backward_supervised(supervisor)?;
         if stops.sees_no_step() || landing.reason != Reason::Reached {
             return Ok(landing);
         }

@@ -18,12 +18,15 @@ pub fn boot_sector(write: impl FnOnce(&mut CodeAssembler)) -> GuestImages {
     assert!(image.len() <= 510, "{} bytes", image.len());
     image.resize(510, 0);
     image.extend([0x55, 0xaa]);
-    GuestImages { kernel: image, modules: Vec::new() }
+    GuestImages { kernel: image, ..GuestImages::default() }
 }
 
 /// A guest of the corpora.
 pub fn corpora_guest(name: &str) -> GuestImages {
-    GuestImages { kernel: corpora::find(name).expect("a corpora guest").image.to_vec(), modules: Vec::new() }
+    GuestImages {
+        kernel: corpora::find(name).expect("a corpora guest").image.to_vec(),
+        ..GuestImages::default()
+    }
 }
 
 /// Little memory, few ticks.

@@ -19,7 +19,7 @@ fn every_corpora_guest_runs_alike() {
         std::env::var("REPLAYVM_CONFORMANCE_TICKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TICKS);
     let images: Vec<_> = ::corpora::all()
         .iter()
-        .map(|guest| (guest.name, GuestImages { kernel: guest.image.to_vec(), modules: Vec::new() }))
+        .map(|guest| (guest.name, GuestImages { kernel: guest.image.to_vec(), ..GuestImages::default() }))
         .collect();
     let mut expected = Vec::new();
     on_every_engine(|name| {

@@ -17,7 +17,7 @@ fn steps() -> u64 {
     std::env::var("REPLAYVM_RANDOM_STEPS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
 }
 
-/// Random bytes that look like code more often than not: prefixes and two-byte opcodes have their share.
+/// Random bytes that look like code more often than not: prefixes and the longer opcode maps have their share.
 fn random_code(rng: &mut ChaCha8Rng) -> Vec<u8> {
     let mut code = Vec::new();
     for prefix in [0x66, 0xf2, 0xf3, 0xf0] {
@@ -30,6 +30,9 @@ fn random_code(rng: &mut ChaCha8Rng) -> Vec<u8> {
     }
     if rng.next_u32().is_multiple_of(2) {
         code.push(0x0f);
+        if rng.next_u32().is_multiple_of(4) {
+            code.push(if rng.next_u32().is_multiple_of(2) { 0x38 } else { 0x3a });
+        }
     }
     while code.len() < 20 {
         code.push(rng.next_u32() as u8);

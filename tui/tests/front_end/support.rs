@@ -32,7 +32,7 @@ pub fn recording() -> &'static Path {
 
 /// Records a guest to its end.
 pub fn record(path: &Path, name: &str, kernel: Vec<u8>, settings: &Settings) {
-    let images = GuestImages { kernel, modules: Vec::new() };
+    let images = GuestImages { kernel, ..GuestImages::default() };
     RecordSession::start(path, name, &images, settings, None, Default::default())
         .and_then(RecordSession::run)
         .expect("records");

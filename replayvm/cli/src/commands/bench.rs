@@ -155,7 +155,7 @@ fn processor() -> String {
 }
 
 fn images(image: &[u8]) -> GuestImages {
-    GuestImages { kernel: image.to_vec(), modules: Vec::new() }
+    GuestImages { kernel: image.to_vec(), ..GuestImages::default() }
 }
 
 /// Records and replays a workload of about so many instructions.

@@ -1,13 +1,17 @@
 //! `replayvm exits`: exits counted by reason, or listed.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use recorder::{Exit, ExitKind, Position};
 use replayvm::recording::OpenRecording;
+use replayvm::symbols::{self, Place, Symbols};
+use replayvm::timeline::{Progress, Reason, Timeline};
 use serde::Serialize;
 
 use crate::args::Exits;
-use crate::failure::{FINE, Failure};
+use crate::failure::{FINE, Failure, INTERRUPTED};
 use crate::output::{self, grouped};
 
 #[derive(Debug, Serialize)]
@@ -23,6 +27,44 @@ struct Row {
 struct Listed {
     position: String,
     exit: String,
+    rip: Option<String>,
+    place: Option<String>,
+}
+
+/// Where in the program exits are made: found by going there.
+struct Places {
+    timeline: Timeline,
+    symbols: Option<Symbols>,
+    started: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Places {
+    fn new(arguments: &Exits) -> Result<Self, Failure> {
+        Ok(Self {
+            symbols: symbols::of_recording(&arguments.file, arguments.symbols.as_deref())?,
+            timeline: Timeline::open_finding(&arguments.file, &arguments.disks.paths())?,
+            started: false,
+            stop: crate::interrupt_flag()?,
+        })
+    }
+
+    /// The instruction pointer before the step at `at`, and what is there. `None`: somebody wants to stop.
+    fn at(&mut self, at: Position) -> Result<Option<(u64, Option<Place>)>, Failure> {
+        let stop = Arc::clone(&self.stop);
+        let mut go_on = |_: Progress| !stop.load(Ordering::Relaxed);
+        // The first one may be far from the begin; each of the others is a little after the one before.
+        let landing = if std::mem::replace(&mut self.started, true) {
+            self.timeline.run_to(at, &mut go_on)?
+        } else {
+            self.timeline.seek(at, &mut go_on)?
+        };
+        if landing.reason == Reason::Interrupted {
+            return Ok(None);
+        }
+        let rip = self.timeline.cpu().linear_rip();
+        Ok(Some((rip, self.symbols.as_ref().and_then(|symbols| symbols.place(rip)))))
+    }
 }
 
 /// `replayvm exits`
@@ -40,6 +82,9 @@ pub fn run(arguments: &Exits) -> Result<u8, Failure> {
             Err(_) => true,
         })
         .map(|exit| exit.map_err(|error| Failure::input(&error)));
+    if arguments.list && (arguments.places || arguments.symbols.is_some()) {
+        return list_places(chosen, arguments);
+    }
     if arguments.list { list(chosen, arguments.json) } else { count(chosen, arguments.json) }
 }
 
@@ -52,9 +97,8 @@ fn kind_named(name: &str) -> Result<ExitKind, Failure> {
 
 fn list(exits: impl Iterator<Item = Result<(Position, Exit), Failure>>, json: bool) -> Result<u8, Failure> {
     if json {
-        let listed: Vec<Listed> = exits
-            .map(|exit| exit.map(|(at, exit)| Listed { position: at.to_string(), exit: exit.to_string() }))
-            .collect::<Result<_, _>>()?;
+        let listed: Vec<Listed> =
+            exits.map(|exit| exit.map(|(at, exit)| listed(at, &exit, None))).collect::<Result<_, _>>()?;
         output::json(&listed)?;
         return Ok(FINE);
     }
@@ -67,6 +111,45 @@ fn list(exits: impl Iterator<Item = Result<(Position, Exit), Failure>>, json: bo
         }
     }
     Ok(FINE)
+}
+
+fn listed(at: Position, exit: &Exit, place: Option<(u64, Option<Place>)>) -> Listed {
+    Listed {
+        position: at.to_string(),
+        exit: exit.to_string(),
+        rip: place.as_ref().map(|(rip, _)| format!("{rip:#x}")),
+        place: place.and_then(|(_, place)| place).map(|place| place.to_string()),
+    }
+}
+
+/// The list with where in the program each exit was made.
+fn list_places(
+    exits: impl Iterator<Item = Result<(Position, Exit), Failure>>,
+    arguments: &Exits,
+) -> Result<u8, Failure> {
+    let mut places = Places::new(arguments)?;
+    let mut rows = Vec::new();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut status = FINE;
+    for exit in exits {
+        let (at, exit) = exit?;
+        let Some(place) = places.at(at)? else {
+            status = INTERRUPTED;
+            break;
+        };
+        if arguments.json {
+            rows.push(listed(at, &exit, Some(place)));
+            continue;
+        }
+        let name = place.1.map(|place| place.to_string()).unwrap_or_default();
+        if writeln!(out, "{at:>20}  {:>18}  {exit}  {name}", format!("{:#x}", place.0)).is_err() {
+            break;
+        }
+    }
+    if arguments.json {
+        output::json(&rows)?;
+    }
+    Ok(status)
 }
 
 fn count(exits: impl Iterator<Item = Result<(Position, Exit), Failure>>, json: bool) -> Result<u8, Failure> {

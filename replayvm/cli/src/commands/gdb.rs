@@ -11,6 +11,7 @@ use std::thread;
 
 use gdb_bridge::{GdbFiles, Listen, ServeError, ServeOptions, serve};
 use recorder::Position;
+use replayvm::symbols::{self, Origin};
 use replayvm::timeline::{Timeline, unsupervised};
 
 use crate::args::Gdb;
@@ -20,7 +21,7 @@ const DEFAULT_PORT: u16 = 1234;
 
 /// `replayvm gdb`
 pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
-    let mut timeline = Timeline::open(&arguments.file)?;
+    let mut timeline = Timeline::open_finding(&arguments.file, &arguments.disks.paths())?;
     if let Some(recovered) = timeline.opened().recording().recovery() {
         eprintln!("replayvm: {}: {recovered}", arguments.file.display());
     }
@@ -71,8 +72,8 @@ fn launch(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure> {
     // Ctrl-C is gdb's here. It reaches this process too, being in the same foreground group.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
         .map_err(|error| Failure::internal(&error))?;
-    let images = timeline.opened().images().map_err(|error| Failure::input(&error))?;
-    let files = GdbFiles::new(&images.kernel).map_err(|error| Failure::internal(&error))?;
+    let files =
+        GdbFiles::new(&symbol_file(arguments, timeline)?).map_err(|error| Failure::internal(&error))?;
     let folder =
         tempfile::Builder::new().prefix("replayvm-").tempdir().map_err(|error| Failure::internal(&error))?;
     let listen = match &arguments.listen {
@@ -104,6 +105,26 @@ fn launch(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure> {
             Err(_) => Err(Failure::input_text("the thread that ran gdb has failed")),
         }
     })
+}
+
+/// What gdb is to read symbols of: the file that was given, the guest's image, or what its kernel has in memory.
+fn symbol_file(arguments: &Gdb, timeline: &Timeline) -> Result<Vec<u8>, Failure> {
+    let file = arguments.symbols.as_deref();
+    let found = symbols::of_recording(&arguments.file, file)?;
+    let whole = match (&found, file) {
+        // An ELF file may have debug information too, if it says where the guest runs.
+        (Some(symbols), Some(path)) if !symbols.is_moved() => {
+            std::fs::read(path).map_err(|error| Failure::internal(&error))?
+        }
+        (Some(symbols), None) if matches!(symbols.origin(), Origin::Image(_)) && !symbols.is_moved() => {
+            timeline.opened().images().map_err(|error| Failure::input(&error))?.kernel
+        }
+        _ => Vec::new(),
+    };
+    if whole.starts_with(b"\x7fELF") {
+        return Ok(whole);
+    }
+    Ok(found.map(|symbols| symbols.to_elf()).unwrap_or_default())
 }
 
 fn run_gdb(files: &GdbFiles, at: &Listen, extra: &[OsString]) -> Result<ExitStatus, Failure> {

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use recorder::EndReason;
-use replayvm::session::{RecordOutcome, RecordSession};
+use replayvm::session::{Fork, ForkRunner, RecordOutcome, RecordSession, Start};
 use serde::Serialize;
 use tempfile::{Builder, TempPath};
 
 use super::record::{Report, default_output};
 use crate::args::Hunt;
 use crate::failure::{FINE, FOUND, Failure};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, Purpose};
 use crate::output::{self, grouped};
 
 /// What a hunt came to, as JSON.
@@ -61,13 +61,24 @@ pub fn run(arguments: &Hunt, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     if !arguments.json {
         println!("{}: seeds {}..{}, {jobs} at a time", guest.name, seeds.start, seeds.end);
     }
+    let fork = match &arguments.guest.vary_after {
+        Some(text) => match fork(&guest, arguments, text, stop)? {
+            Some(fork) => Some(Arc::new(*fork)),
+            None => {
+                println!("interrupted: 0 seeds run, none failed");
+                return Ok(FINE);
+            }
+        },
+        None => None,
+    };
     let shared =
         Shared { next: AtomicU64::new(seeds.start), lowest: AtomicU64::new(u64::MAX), ..Shared::default() };
     let bar = output::progress(seeds.end - seeds.start, "{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left");
     thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                worker(&guest, arguments, &folder, &shared, stop, &bar);
+                let seeker = Seeker { guest: &guest, arguments, folder: &folder, fork: fork.as_ref(), stop };
+                worker(&seeker, &shared, &bar);
             });
         }
     });
@@ -128,35 +139,81 @@ fn print_failure(report: &Report) {
     report.print_next();
 }
 
-/// Runs seeds until there are no more, or until no lower one is left to run.
-fn worker(
+/// Runs the start that all seeds have in common. `None`: interrupted.
+fn fork(
     guest: &Guest,
     arguments: &Hunt,
-    folder: &Path,
-    shared: &Shared,
-    stop: &Arc<AtomicBool>,
-    bar: &indicatif::ProgressBar,
-) {
+    text: &str,
+    stop: &AtomicBool,
+) -> Result<Option<Box<Fork>>, Failure> {
+    let settings = guest::settings(&arguments.guest, guest, Purpose::Hunt, arguments.seeds.start);
+    match Fork::prepare(&guest.name, &guest.images, &settings, stop)? {
+        Start::Ready(fork) => {
+            if !arguments.json {
+                let (at, instructions) = (fork.position(), grouped(fork.instructions()));
+                println!("all seeds alike up to {at}, {instructions} instructions; they vary from there");
+            }
+            Ok(Some(fork))
+        }
+        Start::Ended(EndReason::Interrupted, _) => Ok(None),
+        Start::Ended(reason, at) => {
+            let how = output::reason(&reason);
+            let text = format!("the guest ended ({how}) at {at} without having printed `{text}`");
+            Err(Failure::input_text(text).hint("--vary-after with a text that the guest prints"))
+        }
+    }
+}
+
+/// What a worker hunts with.
+struct Seeker<'h> {
+    guest: &'h Guest,
+    arguments: &'h Hunt,
+    folder: &'h Path,
+    fork: Option<&'h Arc<Fork>>,
+    stop: &'h Arc<AtomicBool>,
+}
+
+/// How the run of one seed ended.
+enum Outcome {
+    Passed,
+    /// With its recording, unless a lower seed has failed.
+    Failed(Option<(Box<RecordOutcome>, TempPath)>),
+    Interrupted,
+}
+
+/// Runs seeds until there are no more, or until no lower one is left to run.
+fn worker(seeker: &Seeker, shared: &Shared, bar: &indicatif::ProgressBar) {
+    let arguments = seeker.arguments;
+    let mut runner = None;
     loop {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
         let passed_by = !arguments.all && seed > shared.lowest.load(Ordering::Relaxed);
-        if seed >= arguments.seeds.end || passed_by || stop.load(Ordering::Relaxed) {
+        if seed >= arguments.seeds.end || passed_by || seeker.stop.load(Ordering::Relaxed) {
             return;
         }
-        let result = one_seed(guest, arguments, folder, seed, stop);
+        let result = match seeker.fork {
+            Some(fork) => {
+                let wanted = seed < shared.lowest.load(Ordering::Relaxed);
+                seeker.forked_run(fork, &mut runner, seed, wanted)
+            }
+            None => seeker.whole_run(seed),
+        };
         let mut found = shared.found.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
-            Ok((outcome, _)) if outcome.end.reason == EndReason::Interrupted => return,
-            Ok((outcome, file)) => {
+            Ok(Outcome::Interrupted) => return,
+            Ok(Outcome::Passed) => {
                 shared.run.fetch_add(1, Ordering::Relaxed);
                 bar.inc(1);
-                if outcome.passed {
-                    continue;
-                }
+            }
+            Ok(Outcome::Failed(recorded)) => {
+                shared.run.fetch_add(1, Ordering::Relaxed);
+                bar.inc(1);
                 shared.lowest.fetch_min(seed, Ordering::Relaxed);
                 found.failing.push(seed);
-                if found.kept.as_ref().is_none_or(|(kept, ..)| seed < *kept) {
-                    found.kept = Some((seed, outcome, file));
+                if let Some((outcome, file)) = recorded
+                    && found.kept.as_ref().is_none_or(|(kept, ..)| seed < *kept)
+                {
+                    found.kept = Some((seed, *outcome, file));
                 }
             }
             Err(failure) => {
@@ -169,21 +226,63 @@ fn worker(
     }
 }
 
-/// One run, into a file that vanishes unless it is kept.
-fn one_seed(
-    guest: &Guest,
-    arguments: &Hunt,
-    folder: &Path,
-    seed: u64,
-    stop: &Arc<AtomicBool>,
-) -> Result<(RecordOutcome, TempPath), Failure> {
-    let file = Builder::new()
-        .prefix(&format!(".{}-{seed}-", guest.name))
-        .suffix(".rvm.partial")
-        .tempfile_in(folder)
-        .map_err(|error| Failure::input_text(format!("cannot write into {}: {error}", folder.display())))?
-        .into_temp_path();
-    let settings = guest::settings(&arguments.guest, seed);
-    let session = RecordSession::start(&file, &guest.name, &guest.images, &settings, None, Arc::clone(stop))?;
-    Ok((session.run()?, file))
+impl Seeker<'_> {
+    /// One run from power-on, into a file that vanishes unless it is kept.
+    fn whole_run(&self, seed: u64) -> Result<Outcome, Failure> {
+        let file = Builder::new()
+            .prefix(&format!(".{}-{seed}-", self.guest.name))
+            .suffix(".rvm.partial")
+            .tempfile_in(self.folder)
+            .map_err(|error| {
+                Failure::input_text(format!("cannot write into {}: {error}", self.folder.display()))
+            })?
+            .into_temp_path();
+        let settings = guest::settings(&self.arguments.guest, self.guest, Purpose::Hunt, seed);
+        let (guest, stop) = (self.guest, Arc::clone(self.stop));
+        let session = RecordSession::start(&file, &guest.name, &guest.images, &settings, None, stop)?;
+        let outcome = session.run()?;
+        Ok(match outcome.end.reason {
+            EndReason::Interrupted => Outcome::Interrupted,
+            _ if outcome.passed => Outcome::Passed,
+            _ => Outcome::Failed(Some((Box::new(outcome), file))),
+        })
+    }
+
+    /// One run from the fork; if it fails and is wanted, the same from power-on, recorded.
+    fn forked_run(
+        &self,
+        fork: &Arc<Fork>,
+        runner: &mut Option<ForkRunner>,
+        seed: u64,
+        wanted: bool,
+    ) -> Result<Outcome, Failure> {
+        let runner = match runner {
+            Some(runner) => runner,
+            None => runner.insert(fork.runner()?),
+        };
+        let forked = runner.run(seed, self.stop)?;
+        if forked.reason == EndReason::Interrupted {
+            return Ok(Outcome::Interrupted);
+        }
+        if forked.passed {
+            return Ok(Outcome::Passed);
+        }
+        if !wanted {
+            return Ok(Outcome::Failed(None));
+        }
+        let whole = self.whole_run(seed)?;
+        let same = match &whole {
+            Outcome::Interrupted => true,
+            Outcome::Failed(Some((outcome, _))) => {
+                (outcome.end.position, outcome.end.digest) == (forked.position, forked.digest)
+            }
+            Outcome::Passed | Outcome::Failed(None) => false,
+        };
+        if same {
+            return Ok(whole);
+        }
+        let text =
+            format!("seed {seed} fails at {} from the fork, but not so from power-on", forked.position);
+        Err(Failure::internal_text(text))
+    }
 }

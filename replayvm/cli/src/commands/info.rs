@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use recorder::End;
 use replayvm::recording::OpenRecording;
+use replayvm::symbols;
+use replayvm::timeline::{Timeline, unsupervised};
 use serde::Serialize;
 
 use crate::args::Info;
@@ -19,11 +22,14 @@ struct Report {
     memory_bytes: u64,
     ns_per_tick: u32,
     cpu_model: String,
+    cpu_features: Vec<String>,
     flags_profile: String,
     rules_version: u32,
     seed: u64,
     engine: String,
     images: Vec<ImageRow>,
+    disks: Vec<DiskRow>,
+    entropy_device: bool,
     events: BTreeMap<String, u64>,
     exits: u64,
     checkpoints: Vec<CheckpointRow>,
@@ -42,6 +48,16 @@ struct ImageRow {
 }
 
 #[derive(Debug, Serialize)]
+struct DiskRow {
+    name: String,
+    path: String,
+    size: u64,
+    blake3: String,
+    embedded: bool,
+    read_only: bool,
+}
+
+#[derive(Debug, Serialize)]
 struct CheckpointRow {
     position: String,
     instructions: u64,
@@ -50,6 +66,8 @@ struct CheckpointRow {
 #[derive(Debug, Serialize)]
 struct EndRow {
     position: String,
+    rip: Option<String>,
+    place: Option<String>,
     reason: String,
     instructions: u64,
     digest: String,
@@ -63,8 +81,10 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         return Ok(FINE);
     }
     println!("{}: {} of guest `{}`", report.file, bytes(report.file_bytes), report.guest);
+    let changes: String =
+        report.cpu_features.iter().map(|change| format!(" {}", change.escape_debug())).collect();
     println!(
-        "  machine      {} RAM, CPU {}, flags {}, {} ns a tick, rules {}",
+        "  machine      {} RAM, CPU {}{changes}, flags {}, {} ns a tick, rules {}",
         bytes(report.memory_bytes),
         report.cpu_model,
         report.flags_profile,
@@ -82,6 +102,17 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
             &image.blake3[..16]
         );
     }
+    for disk in &report.disks {
+        let access = if disk.read_only { ", read only" } else { "" };
+        let place = match disk.embedded {
+            true => "in the recording".to_owned(),
+            false => format!("blake3 {}, not in the recording, was {}", &disk.blake3[..16], disk.path),
+        };
+        println!("  virtio-blk   {} ({}{access}), {place}", disk.name, bytes(disk.size));
+    }
+    if report.entropy_device {
+        println!("  virtio-rng   entropy device");
+    }
     let events: Vec<_> =
         report.events.iter().map(|(kind, count)| format!("{} {kind}", grouped(*count))).collect();
     println!("  events       {}", events.join(", "));
@@ -91,19 +122,28 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
         println!("    {kind:<16} {}", bytes(*size));
     }
     match &report.end {
-        Some(end) => println!(
-            "  end          {} at {}, {} instructions, digest {}",
-            end.reason,
-            end.position,
-            grouped(end.instructions),
-            end.digest
-        ),
+        Some(end) => {
+            println!(
+                "  end          {} at {}, {} instructions, digest {}",
+                end.reason,
+                end.position,
+                grouped(end.instructions),
+                end.digest
+            );
+            if let Some(rip) = &end.rip {
+                println!("  at the end   rip {rip} {}", end.place.as_deref().unwrap_or_default());
+            }
+        }
         None => println!("  end          none: the recording was cut off after {}", report.last_position),
     }
     if let Some(recovered) = &report.recovered {
         println!("  recovered    {recovered}");
     }
     Ok(FINE)
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn report(arguments: &Info) -> Result<Report, Failure> {
@@ -129,6 +169,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         exit.map_err(|error| Failure::input(&error))?;
         exits += 1;
     }
+    let end = recording.end().map(|end| end_row(end, arguments)).transpose()?;
     Ok(Report {
         file: arguments.file.display().to_string(),
         file_bytes: std::fs::metadata(&arguments.file).map_or(0, |metadata| metadata.len()),
@@ -138,6 +179,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         memory_bytes: description.memory_bytes,
         ns_per_tick: description.ns_per_tick,
         cpu_model: description.cpu_model.clone(),
+        cpu_features: description.cpu_features.clone(),
         flags_profile: description.flags_profile.clone(),
         rules_version: description.rules_version,
         seed: description.seed,
@@ -149,9 +191,22 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
                 role: format!("{:?}", image.role).to_lowercase(),
                 name: image.name.clone(),
                 size: image.size,
-                blake3: image.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+                blake3: hex(&image.hash),
             })
             .collect(),
+        disks: description
+            .disks
+            .iter()
+            .map(|disk| DiskRow {
+                name: disk.name.clone(),
+                path: disk.path.clone(),
+                size: disk.size,
+                blake3: hex(&disk.hash),
+                embedded: disk.embedded,
+                read_only: disk.read_only,
+            })
+            .collect(),
+        entropy_device: description.entropy_device,
         events,
         exits,
         checkpoints: recording
@@ -168,13 +223,32 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
             .filter(|(_, frames, _)| *frames > 0)
             .map(|(kind, _, size)| (format!("{kind:?}").to_lowercase(), size))
             .collect(),
-        end: recording.end().map(|end| EndRow {
-            position: end.position.to_string(),
-            reason: output::reason(&end.reason),
-            instructions: end.instructions,
-            digest: end.digest.to_string(),
-        }),
+        end,
         last_position: opened.last_position().to_string(),
         recovered: recording.recovery().map(ToString::to_string),
+    })
+}
+
+/// How the run ended, and where in the program: the last checkpoint of a recording that was closed is of its end.
+fn end_row(end: &End, arguments: &Info) -> Result<EndRow, Failure> {
+    let mut timeline = Timeline::open_to_look(&arguments.file)?;
+    let opened = timeline.opened();
+    let last = opened.checkpoint_position(opened.checkpoints().saturating_sub(1));
+    let (mut rip, mut place) = (None, None);
+    if last == end.position {
+        timeline.seek(last, &mut unsupervised())?;
+        let address = timeline.cpu().linear_rip();
+        rip = Some(format!("{address:#x}"));
+        let symbols =
+            symbols::of_machine(timeline.opened(), timeline.machine(), arguments.symbols.as_deref())?;
+        place = symbols.and_then(|symbols| symbols.place(address)).map(|place| place.to_string());
+    }
+    Ok(EndRow {
+        position: end.position.to_string(),
+        rip,
+        place,
+        reason: output::reason(&end.reason),
+        instructions: end.instructions,
+        digest: end.digest.to_string(),
     })
 }

@@ -2,6 +2,8 @@
 
 /// Figures of this host.
 pub mod bench;
+/// What the guest has printed.
+pub mod console;
 /// The guests that come with the command.
 pub mod corpora;
 /// What this host can do.
@@ -18,5 +20,7 @@ pub mod info;
 pub mod record;
 /// Replaying and checking.
 pub mod replay;
+/// Names for addresses.
+pub mod symbols;
 /// The timeline in the terminal.
 pub mod tui;

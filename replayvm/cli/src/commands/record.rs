@@ -1,19 +1,21 @@
 //! `replayvm record`: one run.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use recorder::EndReason;
+use recorder::{BootKind, EndReason};
+use replayvm::console::{Cleaner, Colours};
+use replayvm::machine::boot;
 use replayvm::session::{ConsoleSink, RecordOutcome, RecordSession};
 use serde::Serialize;
 
 use crate::args::Record;
 use crate::failure::{FINE, FOUND, Failure};
-use crate::guest;
+use crate::guest::{self, Guest, Purpose};
 use crate::output::{self, grouped, this_command};
+use crate::terminal::{self, RawTerminal};
 
 /// What a run came to, as JSON.
 #[derive(Debug, Serialize)]
@@ -73,17 +75,40 @@ pub fn default_output(guest: &str, seed: u64) -> PathBuf {
 }
 
 /// `replayvm record`
-pub fn run(arguments: &Record, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
+pub fn run(arguments: &Record) -> Result<u8, Failure> {
     let guest = guest::find(&arguments.guest)?;
-    let settings = guest::settings(&arguments.guest, arguments.seed);
+    let mut settings = guest::settings(&arguments.guest, &guest, Purpose::Record, arguments.seed);
+    settings.realtime = arguments.realtime;
     let path = arguments.output.clone().unwrap_or_else(|| default_output(&guest.name, arguments.seed));
-    let host = arguments.stdin.then(standard_input);
-    let mut session =
-        RecordSession::start(&path, &guest.name, &guest.images, &settings, host, Arc::clone(stop))?;
-    if !arguments.json {
-        session.set_console(Box::new(Echo));
+    let interactive = interactive(arguments, &guest)?;
+    let stop = if interactive { terminal::interrupt_flag()? } else { crate::interrupt_flag()? };
+    let host = match (interactive, arguments.stdin) {
+        (true, _) => Some(terminal::keyboard(Arc::clone(&stop))),
+        (false, true) => Some(standard_input()),
+        (false, false) => None,
+    };
+    if interactive && arguments.guest.limit.is_none() {
+        // A person ends it.
+        settings.limit_ticks = u64::MAX;
     }
-    let outcome = session.run()?;
+    let mut session = RecordSession::start(&path, &guest.name, &guest.images, &settings, host, stop)?;
+    let raw = if interactive {
+        println!("{} into {}: Ctrl-A X leaves, Ctrl-A H helps", guest.name, path.display());
+        session.set_console(Box::new(Through));
+        Some(RawTerminal::enter().map_err(|error| Failure::internal(&error))?)
+    } else {
+        if !arguments.json {
+            session.set_console(Box::new(Echo::new()));
+        }
+        None
+    };
+    let outcome = session.run();
+    drop(raw);
+    let outcome = outcome?;
+    if interactive {
+        // The guest's last line may have no end.
+        println!("");
+    }
     let report = Report::new(&guest.name, arguments.seed, &outcome, Some(&path));
     if arguments.json {
         output::json(&report)?;
@@ -108,15 +133,56 @@ pub fn run(arguments: &Record, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     Ok(if fine { FINE } else { FOUND })
 }
 
-/// Hands the guest's console output on.
+/// Whether a person is to sit at the guest's console.
+fn interactive(arguments: &Record, guest: &Guest) -> Result<bool, Failure> {
+    if arguments.interactive {
+        return if std::io::stdin().is_terminal() {
+            Ok(true)
+        } else {
+            Err(Failure::input_text("standard input is no terminal")
+                .hint("--stdin, to hand it to the guest as it is"))
+        };
+    }
+    let linux = matches!(
+        boot::detect(&guest.images.kernel),
+        Ok(BootKind::LinuxBzImage | BootKind::LinuxElf | BootKind::Pvh)
+    );
+    Ok(linux && !arguments.stdin && !arguments.json && terminal::is_interactive())
+}
+
+/// Hands the guest's console output on, made fit for a terminal.
 #[derive(Debug)]
-struct Echo;
+struct Echo(Cleaner);
+
+impl Echo {
+    fn new() -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        Self(Cleaner::new(if terminal { Colours::Kept } else { Colours::Dropped }))
+    }
+}
 
 impl ConsoleSink for Echo {
     fn output(&mut self, bytes: &[u8]) {
         let mut out = std::io::stdout().lock();
         // A terminal that is gone must not end the recording.
-        let _ = out.write_all(output::console(bytes).as_bytes()).and_then(|()| out.flush());
+        let _ = out.write_all(self.0.piece(bytes).as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        print!("{}", self.0.finish());
+    }
+}
+
+/// Hands the guest's console output on as it is: the terminal is the guest's.
+#[derive(Debug)]
+struct Through;
+
+impl ConsoleSink for Through {
+    fn output(&mut self, bytes: &[u8]) {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use replayvm::session::{Diagnosis, ReplayError, ReplaySession, SessionError};
+use replayvm::symbols;
 use serde::Serialize;
 
 use crate::args::Replay;
@@ -22,12 +23,15 @@ struct Report {
     checkpoints_checked: u64,
     exits_checked: u64,
     recovered: Option<String>,
+    rip: String,
+    place: Option<String>,
     console: String,
 }
 
 /// `replayvm replay`
 pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    let mut session = ReplaySession::open(&arguments.file, &arguments.engine)?;
+    let mut session =
+        ReplaySession::open_finding(&arguments.file, &arguments.engine, &arguments.disks.paths())?;
     let recovered = session.opened().recording().recovery().map(ToString::to_string);
     if let Some(recovered) = &recovered {
         eprintln!("replayvm: {}: {recovered}", arguments.file.display());
@@ -59,6 +63,14 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
         }
         Err(error) => return Err(error.into()),
     };
+    // To look for symbols takes a while: only for whoever asks, or stops somewhere to look around.
+    let rip = session.machine().cpu.state.linear_rip();
+    let place = if arguments.symbols.is_some() || arguments.to.is_some() {
+        let symbols = symbols::of_machine(session.opened(), session.machine(), arguments.symbols.as_deref())?;
+        symbols.and_then(|symbols| symbols.place(rip)).map(|place| place.to_string())
+    } else {
+        None
+    };
     if arguments.json {
         output::json(&Report {
             engine: engine.to_owned(),
@@ -74,6 +86,8 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
             checkpoints_checked: report.checkpoints,
             exits_checked: report.exits,
             recovered,
+            rip: format!("{rip:#x}"),
+            place,
             console: output::console(&report.console),
         })?;
         return Ok(FINE);
@@ -89,6 +103,9 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     );
     if let Some(reason) = &report.reason {
         println!("the run ended by itself: {}", output::reason(reason));
+    }
+    if let Some(place) = place {
+        println!("at {rip:#x} {place}");
     }
     println!("end {} digest {}", report.position, report.digest);
     Ok(FINE)

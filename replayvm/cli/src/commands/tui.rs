@@ -11,7 +11,7 @@ use crate::output::this_command;
 
 /// `replayvm tui`
 pub fn run(arguments: &Tui, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
-    match tui::run(&arguments.file, stop) {
+    match tui::run(&arguments.file, &arguments.disks.paths(), stop) {
         Ok(()) => Ok(FINE),
         Err(TuiError::Timeline(error)) => Err(error.into()),
         Err(error @ TuiError::NoTerminal) => {

@@ -1,8 +1,8 @@
 //! Jumps, calls and returns within the code segment. Those that leave it are in `far.rs`.
 
-use iced_x86::{Code, ConditionCode, Mnemonic, OpKind};
+use iced_x86::{Code, ConditionCode, Mnemonic, OpKind, Register};
 
-use crate::access::canonical;
+use crate::access::{Intent, canonical};
 use crate::bus::Bus;
 use crate::exec::operand::number::RCX;
 use crate::exec::{Exec, Flow};
@@ -135,7 +135,12 @@ impl<B: Bus> Exec<'_, B> {
     pub(crate) fn call(&mut self) -> Result<Flow, Fault> {
         match self.near_target()? {
             Some((target, size)) => {
-                self.cpu.state.check_target(target)?;
+                if let Err(fault) = self.cpu.state.check_target(target) {
+                    // Of a bad target and a stack that cannot be written the profile's processor tells the stack.
+                    let top = self.stack_pointer().wrapping_sub(size as u64) & self.stack_width().mask();
+                    self.load_sized(Register::SS, top, Width::of_bytes(size), Intent::Modify)?;
+                    return Err(fault);
+                }
                 self.push(self.cpu.state.next_rip(self.insn), size)?;
                 Ok(Flow::Jump(target))
             }

@@ -15,6 +15,8 @@ mod bits;
 mod control;
 /// Control and debug registers.
 pub(crate) mod control_registers;
+/// CRC32.
+mod crc;
 /// Data movement.
 mod data;
 /// Descriptors in memory: reading, checking, marking.
@@ -29,6 +31,8 @@ mod interrupt;
 mod io;
 /// Loading data and stack segments.
 mod load_segment;
+/// MMX.
+mod mmx;
 /// Model-specific registers.
 mod msr;
 /// Multiplication and division.
@@ -37,7 +41,7 @@ mod multiply;
 pub(crate) mod operand;
 /// Shifts and rotations.
 mod shift;
-/// SSE and SSE2.
+/// SSE to SSE4.2.
 mod sse;
 /// The stack.
 mod stack;
@@ -51,7 +55,7 @@ mod system;
 mod tables;
 /// Task switches.
 mod task;
-/// x87 control, FXSAVE and FXRSTOR.
+/// The x87 FPU, FXSAVE and FXRSTOR.
 mod x87;
 
 use iced_x86::{Instruction, Mnemonic};
@@ -194,6 +198,7 @@ impl<B: Bus> Exec<'_, B> {
             M::Tzcnt => self.tzcnt(),
             M::Lzcnt => self.lzcnt(),
             M::Popcnt => self.popcnt(),
+            M::Crc32 => self.crc32(),
             M::Movsb | M::Movsw | M::Movsq => self.movs(),
             M::Movsd if self.insn.is_string_instruction() => self.movs(),
             M::Cmpsb | M::Cmpsw | M::Cmpsq => self.cmps(),
@@ -271,8 +276,11 @@ impl<B: Bus> Exec<'_, B> {
             M::In => self.input(),
             M::Out => self.output(),
 
-            // SSE, SSE2 and the x87 control instructions.
-            _ => self.sse(),
+            mnemonic => match x87::family(mnemonic) {
+                Some(family) => self.x87(family),
+                // SSE and MMX.
+                None => self.sse(),
+            },
         }
     }
 }

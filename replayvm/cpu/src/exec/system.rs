@@ -4,7 +4,6 @@ use iced_x86::{Mnemonic, OpKind};
 
 use crate::access::canonical;
 use crate::bus::{Bus, Observation};
-use crate::cpuid::cpuid;
 use crate::exec::{Exec, Flow};
 use crate::fault::Fault;
 use crate::flags::Rflags;
@@ -61,7 +60,7 @@ impl<B: Bus> Exec<'_, B> {
     pub(crate) fn cpuid(&mut self) -> Result<Flow, Fault> {
         let (leaf, subleaf) = (self.cpu.state.gpr[0] as u32, self.cpu.state.gpr[1] as u32);
         let apic_base = if leaf == 1 { self.bus.msr_read(self.at, 0x1b) } else { None };
-        let [eax, ebx, ecx, edx] = cpuid(leaf, subleaf, apic_base).map(u64::from);
+        let [eax, ebx, ecx, edx] = self.cpu.model.cpuid(leaf, subleaf, apic_base).map(u64::from);
         let gpr = &mut self.cpu.state.gpr;
         (gpr[0], gpr[3], gpr[1], gpr[2]) = (eax, ebx, ecx, edx);
         self.bus.observe(self.at, Observation::Cpuid { leaf, subleaf });

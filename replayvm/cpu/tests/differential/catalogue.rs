@@ -3,7 +3,7 @@
 use iced_x86::{Code, CpuidFeature as F, EncodingKind, Mnemonic as M, OpCodeOperandKind as K, Register};
 
 /// CPUID features whose instructions the software CPU executes.
-const CLAIMED: [F; 25] = [
+const CLAIMED: [F; 33] = [
     F::INTEL8086,
     F::INTEL186,
     F::INTEL286,
@@ -15,9 +15,13 @@ const CLAIMED: [F; 25] = [
     F::CPUID,
     F::CX8,
     F::CLFSH,
+    F::FPU,
+    F::FPU287,
+    F::FPU387,
     F::FXSR,
     F::LZCNT,
     F::MOVBE,
+    F::MMX,
     F::MSR,
     F::MULTIBYTENOP,
     F::PAUSE,
@@ -25,14 +29,22 @@ const CLAIMED: [F; 25] = [
     F::PREFETCHW,
     F::SSE,
     F::SSE2,
+    F::SSE3,
+    F::SSSE3,
+    F::SSE4_1,
+    F::SSE4_2,
     F::TSC,
     F::SYSCALL,
     F::SEP,
     F::RDTSCP,
 ];
 
-/// The x87 instructions that are there so far.
+/// The x87 instructions that compute nothing.
 const X87: [M; 8] = [M::Fninit, M::Fnclex, M::Fldcw, M::Fnstcw, M::Fnstsw, M::Wait, M::Emms, M::Nop];
+
+/// The vector extensions after SSE2.
+const VECTORS: [(F, &str); 4] =
+    [(F::SSE3, "sse3"), (F::SSSE3, "ssse3"), (F::SSE4_1, "sse4.1"), (F::SSE4_2, "sse4.2")];
 
 /// A group for the coverage table.
 pub fn family(code: Code) -> &'static str {
@@ -40,12 +52,18 @@ pub fn family(code: Code) -> &'static str {
     let info = code.op_code();
     if info.is_privileged() || info.may_require_cpl0() || info.is_input_output() {
         "privileged (#GP)"
+    } else if uses_mmx(code) {
+        "mmx"
+    } else if code.mnemonic() == M::Fisttp {
+        "x87"
+    } else if let Some((_, name)) = VECTORS.iter().find(|(feature, _)| features.contains(feature)) {
+        name
     } else if features.contains(&F::SSE) {
         "sse"
     } else if features.contains(&F::SSE2) {
         "sse2"
-    } else if features.iter().any(|f| matches!(f, F::FPU | F::FPU287 | F::FPU387 | F::FXSR | F::MMX)) {
-        "x87 control"
+    } else if features.iter().any(|f| matches!(f, F::FPU | F::FPU287 | F::FPU387 | F::FXSR)) {
+        if X87.contains(&code.mnemonic()) || features.contains(&F::FXSR) { "x87 control" } else { "x87" }
     } else if info.op_kinds().iter().any(|k| matches!(k, K::seg_rSI | K::es_rDI)) {
         "string"
     } else if matches!(
@@ -67,6 +85,28 @@ pub fn family(code: Code) -> &'static str {
     }
 }
 
+/// Whether prefixes may be put before a code as chance has it: those of the two-byte and three-byte opcode maps whose
+/// meaning hangs on them.
+pub fn takes_stray_prefixes(code: Code) -> bool {
+    use iced_x86::OpCodeTableKind as T;
+    let map = matches!(code.op_code().table(), T::T0F | T::T0F38 | T::T0F3A);
+    map && !matches!(family(code), "privileged (#GP)" | "branch" | "stack" | "x87" | "x87 control")
+}
+
+/// Whether the x87's state is part of what a code sees or changes: x87, MMX, and what saves them.
+pub fn uses_fpu(code: Code) -> bool {
+    let features = code.cpuid_features();
+    uses_mmx(code)
+        || features.iter().any(|f| matches!(f, F::FPU | F::FPU287 | F::FPU387 | F::FXSR))
+        || matches!(code.mnemonic(), M::Fisttp)
+}
+
+/// Whether a code names an MMX register, or leaves MMX mode.
+pub fn uses_mmx(code: Code) -> bool {
+    let mmx = |kind: &K| matches!(kind, K::mm_reg | K::mm_rm | K::mm_or_mem);
+    code.mnemonic() == M::Emms || code.op_code().op_kinds().iter().any(mmx)
+}
+
 fn writes_flags(code: Code) -> bool {
     let mut instruction = iced_x86::Instruction::default();
     instruction.set_code(code);
@@ -78,7 +118,8 @@ pub fn supported() -> Vec<Code> {
     Code::values().filter(|&code| is_supported(code)).collect()
 }
 
-fn is_supported(code: Code) -> bool {
+/// Whether the software CPU claims a code.
+pub fn is_supported(code: Code) -> bool {
     let info = code.op_code();
     if !info.is_instruction() || !info.mode64() || info.encoding() != EncodingKind::Legacy || info.fwait() {
         return false;
@@ -87,15 +128,15 @@ fn is_supported(code: Code) -> bool {
     if !info.intel_decoder64() || info.decoder_option() != 0 || info.is_reserved_nop() {
         return false;
     }
-    if info.op_kinds().iter().any(|k| {
-        matches!(k, K::mm_reg | K::mm_rm | K::mm_or_mem | K::bnd_reg | K::bnd_or_mem_mpx | K::tr_reg)
-    }) {
-        return false; // MMX: not yet.
+    if info.op_kinds().iter().any(|k| matches!(k, K::bnd_reg | K::bnd_or_mem_mpx | K::tr_reg)) {
+        return false;
     }
-    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt) || X87.contains(&code.mnemonic()) {
+    if matches!(code.mnemonic(), M::Endbr64 | M::Endbr32 | M::Tzcnt | M::Fisttp)
+        || X87.contains(&code.mnemonic())
+    {
         return true;
     }
-    if matches!(code.mnemonic(), M::Maskmovq | M::Loadall | M::Getsec | M::Umov) {
+    if matches!(code.mnemonic(), M::Loadall | M::Getsec | M::Umov) {
         return false;
     }
     code.cpuid_features().iter().all(|f| CLAIMED.contains(f))
@@ -108,6 +149,10 @@ pub fn not_testable(code: Code) -> Option<&'static str> {
         M::Lzcnt => is_x86_feature_detected!("lzcnt"),
         M::Movbe => is_x86_feature_detected!("movbe"),
         M::Popcnt => is_x86_feature_detected!("popcnt"),
+        _ if code.cpuid_features().contains(&F::SSE3) => is_x86_feature_detected!("sse3"),
+        _ if code.cpuid_features().contains(&F::SSSE3) => is_x86_feature_detected!("ssse3"),
+        _ if code.cpuid_features().contains(&F::SSE4_1) => is_x86_feature_detected!("sse4.1"),
+        _ if code.cpuid_features().contains(&F::SSE4_2) => is_x86_feature_detected!("sse4.2"),
         M::Tzcnt => is_x86_feature_detected!("bmi1"),
         _ => true,
     };
@@ -149,6 +194,14 @@ pub fn not_testable(code: Code) -> Option<&'static str> {
     None
 }
 
+/// Whether a code's result is an approximation of each processor's own, close to the true one.
+pub fn is_approximate(code: Code) -> bool {
+    matches!(
+        code.mnemonic(),
+        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos
+    )
+}
+
 /// A register of the class that an operand kind names, by number (0 to 15).
 pub fn register(kind: K, number: u32, legacy_byte: bool) -> Option<Register> {
     let base = match kind {
@@ -163,6 +216,7 @@ pub fn register(kind: K, number: u32, legacy_byte: bool) -> Option<Register> {
         K::r32_reg | K::r32_reg_mem | K::r32_rm | K::r32_opcode | K::r32_or_mem => Register::EAX,
         K::r64_reg | K::r64_reg_mem | K::r64_rm | K::r64_opcode | K::r64_or_mem => Register::RAX,
         K::xmm_reg | K::xmm_rm | K::xmm_or_mem => Register::XMM0,
+        K::mm_reg | K::mm_rm | K::mm_or_mem => return Some(Register::MM0 + number % 8),
         K::seg_reg => return Some(Register::ES + number % 6),
         K::cr_reg => {
             return Some([Register::CR0, Register::CR2, Register::CR3, Register::CR4][number as usize % 4]);

@@ -50,6 +50,9 @@ pub struct Outcome {
     pub st: [u128; 8],
 }
 
+/// How far from the host's a transcendental function may be, in units of the last place.
+const LAST_PLACES: u128 = 1;
+
 /// The flags that are compared: arithmetic, DF.
 const FLAGS: u64 = 0xcd5;
 
@@ -102,6 +105,24 @@ impl Outcome {
             mxcsr: state.mxcsr,
             x87: [state.fcw, state.fsw, u16::from(state.ftw)],
             st: std::array::from_fn(|i| state.st[(top + i) & 7] & ((1 << 80) - 1)),
+        }
+    }
+
+    /// Takes the values of ST(0) and ST(1), and how they were rounded, from the host if they are close to its own.
+    pub fn forgive_last_places(&mut self, host: &Self, input: &Registers) {
+        const C1: u16 = 1 << 9;
+        const STACK_FAULT: u16 = 1 << 6;
+        // Numbers in the order of their magnitudes, without the integer bit.
+        let ordinal = |image: u128| (image >> 64 & 0x7fff) << 63 | image & (u128::MAX >> 65);
+        for (ours, theirs) in self.st.iter_mut().zip(host.st).take(2) {
+            let same_sign = (*ours ^ theirs) >> 79 & 1 == 0;
+            if same_sign && ordinal(*ours).abs_diff(ordinal(theirs)) <= LAST_PLACES {
+                *ours = theirs;
+            }
+        }
+        // After a stack fault C1 says which.
+        if host.x87[1] & !input.x87()[1] & STACK_FAULT == 0 {
+            self.x87[1] = self.x87[1] & !C1 | host.x87[1] & C1;
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Case {
     pub memory_address: Option<u64>,
     /// A LOCK prefix has been put before an instruction that does not take one.
     pub bad_lock: bool,
+    /// A prefix has been put before an instruction that does without it; it may be another instruction now, or none.
+    pub stray_prefix: bool,
 }
 
 /// Makes cases.
@@ -76,8 +78,11 @@ impl Generator {
             return None;
         }
         insn = decoded;
-        if catalogue::family(code) == "x87 control" {
+        if catalogue::uses_fpu(code) {
             maker.x87();
+            if catalogue::uses_mmx(code) && !maker.dice.one_in(4) {
+                maker.mmx();
+            }
         }
         maker.implicit(&insn);
         maker.contents(&insn);
@@ -92,10 +97,44 @@ impl Generator {
             bytes.insert(0, 0xf0);
             bad_lock = true;
         }
+        let mut stray_prefix = false;
+        if !bad_lock && catalogue::takes_stray_prefixes(code) && maker.dice.one_in(16) {
+            stray_prefix = true;
+            // REX prefixes too, which count only at the end.
+            let prefix = maker.dice.pick(&[0x66, 0xf2, 0xf3, 0x66, 0xf2, 0xf3, 0x3e, 0x2e, 0x40, 0x48, 0x4f]);
+            let place = maker.dice.below(prefixes(&bytes) as u64 + 1) as usize;
+            bytes.insert(place, prefix);
+            let decoded = Decoder::with_ip(64, &bytes, maker.at, DecoderOptions::NONE).decode();
+            if decoded.is_invalid() {
+                // #UD, and nobody looks at operands.
+                let (input, patches, at) = (maker.input, maker.patches, maker.at);
+                let fits =
+                    bytes.len() <= 14 && at >= CODE && at + bytes.len() as u64 <= CODE + CODE_LEN as u64;
+                let memory_address = None;
+                return fits.then_some(Case {
+                    number,
+                    insn,
+                    bytes,
+                    input,
+                    patches,
+                    memory_address,
+                    bad_lock,
+                    stray_prefix,
+                });
+            }
+            let known = catalogue::is_supported(decoded.code())
+                && catalogue::not_testable(decoded.code()).is_none()
+                && decoded.len() == bytes.len();
+            if !known {
+                return None;
+            }
+            insn = decoded;
+        }
+        let memory_address = maker.memory_address(&insn);
         let (input, patches, at) = (maker.input, maker.patches, maker.at);
         // Everything must fit between the code's place and the end of its page, or cross into the unmapped one.
         let safe = bytes.len() <= 15 && at >= CODE && (bad_lock || self.is_safe(&insn, &input));
-        safe.then_some(Case { number, insn, bytes, input, patches, memory_address, bad_lock })
+        safe.then_some(Case { number, insn, bytes, input, patches, memory_address, bad_lock, stray_prefix })
     }
 
     /// Whether every access lies in the arena or faults for sure.
@@ -138,6 +177,13 @@ impl Generator {
             !is_canonical(address) || (address >= ARENA && end <= ARENA + USER_LEN as u64 && outside_code)
         })
     }
+}
+
+/// How many prefixes there are, REX included.
+fn prefixes(bytes: &[u8]) -> usize {
+    let is_prefix =
+        |b: &&u8| matches!(**b, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    bytes.iter().take_while(is_prefix).count()
 }
 
 /// BT, BTS, BTR or BTC with a bit offset that reaches outside its operand.

@@ -1,6 +1,6 @@
 //! Operands at random, then registers and memory to suit them.
 
-use iced_x86::{Code, Instruction, Mnemonic as M, OpCodeOperandKind as K, OpKind, Register};
+use iced_x86::{Code, Instruction, MemorySize, Mnemonic as M, OpCodeOperandKind as K, OpKind, Register};
 
 use crate::catalogue;
 use crate::common::{CODE, CODE_LEN, WINDOW, WINDOW_LEN};
@@ -45,20 +45,54 @@ impl Maker<'_> {
         };
     }
 
-    /// Any state of the x87 that it can be in.
+    /// Any state of the x87 that it can be in: every precision and rounding, stacks of any depth, pending exceptions,
+    /// registers that MMX instructions have left.
     pub fn x87(&mut self) {
         let random = self.dice.bits();
-        let control = if self.dice.one_in(2) { 0x37f } else { random as u16 & 0x1f3f | 0x40 };
-        let mut status = if self.dice.one_in(4) { 0 } else { (random >> 16) as u16 & 0x7f7f };
+        let control = match self.dice.below(4) {
+            0 => 0x37f,
+            1 => 0x7f | random as u16 & 0xf00,
+            _ => random as u16 & 0x1f3f | 0x40,
+        };
+        let mut status = (random >> 16) as u16 & 0x7f7f;
+        if !self.dice.one_in(4) {
+            // No flag is up; it is the instruction that raises them.
+            status &= 0x7f00;
+        }
         if status & !control & 0x3f != 0 {
             status |= 0x8080;
         }
+        let tags = match self.dice.below(4) {
+            0 => (random >> 32) as u8,
+            1 => 0,
+            _ => 0xff,
+        };
         self.input.fx[0..2].copy_from_slice(&control.to_le_bytes());
         self.input.fx[2..4].copy_from_slice(&status.to_le_bytes());
-        self.input.fx[4] = (random >> 32) as u8;
+        self.input.fx[4] = tags;
         for i in 0..8 {
-            let value = self.dice.vector();
-            self.input.fx[32 + 16 * i..42 + 16 * i].copy_from_slice(&value.to_le_bytes()[..10]);
+            let value = match self.dice.below(8) {
+                0 => 0xffff << 64 | u128::from(self.dice.integer()),
+                1 => self.dice.vector(),
+                // The same number, or its neighbour, a few registers further down.
+                2 if i != 0 => {
+                    self.input.st(self.dice.below(i as u64) as usize) ^ u128::from(self.dice.below(3))
+                }
+                _ => self.dice.extended(),
+            };
+            self.input.set_st(i, value);
+        }
+    }
+
+    /// MMX registers as integer code leaves them.
+    pub fn mmx(&mut self) {
+        for i in 0..8 {
+            let value = match self.dice.below(3) {
+                0 => self.dice.integer(),
+                1 => u64::from(self.dice.single()) | u64::from(self.dice.single()) << 32,
+                _ => self.dice.bits(),
+            };
+            self.input.set_st(i, 0xffff << 64 | u128::from(value));
         }
     }
 
@@ -99,9 +133,12 @@ impl Maker<'_> {
             let i = i as u32;
             let memory = match kind {
                 K::mem | K::mem_offs => true,
-                K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem | K::xmm_or_mem => {
-                    self.dice.one_in(2)
-                }
+                K::r8_or_mem
+                | K::r16_or_mem
+                | K::r32_or_mem
+                | K::r64_or_mem
+                | K::xmm_or_mem
+                | K::mm_or_mem => self.dice.one_in(2),
                 _ => false,
             };
             if memory {
@@ -346,7 +383,7 @@ impl Maker<'_> {
                 let small = insn.memory_base() == Register::EBX;
                 self.set_base(3, address, small);
             }
-            M::Maskmovdqu => {
+            M::Maskmovdqu | M::Maskmovq => {
                 let address = self.address(16);
                 let small = address_size(insn) == 4;
                 self.set_base(7, address, small);
@@ -382,6 +419,50 @@ impl Maker<'_> {
         }
     }
 
+    /// Operands that have something to do with each other, where chance alone would hardly ever make such.
+    fn related(&mut self, insn: &Instruction) -> Option<[u128; 2]> {
+        let strings = matches!(
+            insn.mnemonic(),
+            M::Pcmpestri | M::Pcmpestri64 | M::Pcmpistri | M::Pcmpestrm | M::Pcmpestrm64 | M::Pcmpistrm
+        );
+        if strings && !self.dice.one_in(8) {
+            // Few different elements, zeros now and then.
+            let letters: [u8; 4] = [0, 1, 0x7f, 0x80]
+                .map(|edge| if self.dice.one_in(2) { edge } else { self.dice.bits() as u8 });
+            let zeros = self.dice.pick(&[2, 8, 64]);
+            let words = insn.immediate8() & 1 != 0;
+            let mut text = || {
+                let mut bytes = [0; 16];
+                for byte in &mut bytes {
+                    *byte = if self.dice.one_in(zeros) { 0 } else { self.dice.pick(&letters[1..]) };
+                }
+                if words {
+                    (0..8).for_each(|i| bytes[2 * i + 1] = self.dice.pick(&[0, 0, bytes[2 * i]]));
+                }
+                u128::from_le_bytes(bytes)
+            };
+            let mut pair = [text(), text()];
+            if self.dice.one_in(3) {
+                // The one is found in the other, somewhere.
+                pair[1] = pair[0] << (8 * self.dice.below(16));
+            }
+            for register in [0, 2] {
+                let whole = Register::RAX + register as u32;
+                let addresses = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
+                if !addresses.contains(&whole) && !self.dice.one_in(4) {
+                    self.input.gpr[register] = self.dice.below(36).wrapping_sub(18);
+                }
+            }
+            return Some(pair);
+        }
+        if insn.mnemonic() == M::Ptest && self.dice.one_in(2) {
+            let first = self.dice.vector();
+            let second = self.dice.pick(&[first, !first, 0]) & self.dice.vector();
+            return Some([first, second]);
+        }
+        None
+    }
+
     pub fn memory_address(&self, insn: &Instruction) -> Option<u64> {
         let memory = (0..insn.op_count()).find(|&i| insn.op_kind(i) == OpKind::Memory)?;
         insn.virtual_address(memory, 0, |r, _, _| Some(value_of(&self.input, self.fs_base, r)))
@@ -397,7 +478,18 @@ impl Maker<'_> {
             _ => {}
         }
         self.patch(stack, &top.to_le_bytes());
+        let related = self.related(insn);
+        if let Some([first, second]) = related {
+            for (register, value) in [(insn.op1_register(), second), (insn.op0_register(), first)] {
+                if register.is_xmm() {
+                    self.input.set_xmm(register.number(), value);
+                }
+            }
+        }
         let Some(address) = self.memory_address(insn) else { return };
+        if let Some([_, second]) = related {
+            return self.patch(address, &second.to_le_bytes());
+        }
         let mut bytes = self.dice.vector().to_le_bytes().to_vec();
         let rax = self.input.gpr[0].to_le_bytes();
         let rdx = self.input.gpr[2].to_le_bytes();
@@ -412,6 +504,21 @@ impl Maker<'_> {
                 bytes[..8].copy_from_slice(&rax);
                 bytes[8..].copy_from_slice(&rdx);
             }
+            _ => {}
+        }
+        let number = match insn.memory_size() {
+            MemorySize::Float80 => Some(self.dice.extended()),
+            MemorySize::Float64 => Some(self.dice.double().into()),
+            MemorySize::Float32 => Some(self.dice.single().into()),
+            MemorySize::Bcd => Some(self.dice.decimal()),
+            _ => None,
+        };
+        if let Some(number) = number
+            && catalogue::uses_fpu(insn.code())
+        {
+            bytes = number.to_le_bytes().to_vec();
+        }
+        match insn.mnemonic() {
             M::Ldmxcsr if !self.dice.one_in(8) => {
                 let mxcsr = self.dice.mxcsr();
                 bytes[..4].copy_from_slice(&mxcsr.to_le_bytes());
@@ -426,7 +533,9 @@ impl Maker<'_> {
                 }
                 bytes[26] &= !2;
             }
-            _ if self.dice.one_in(2) => bytes[..8].copy_from_slice(&self.dice.integer().to_le_bytes()),
+            _ if number.is_none() && self.dice.one_in(2) => {
+                bytes[..8].copy_from_slice(&self.dice.integer().to_le_bytes())
+            }
             _ => {}
         }
         self.patch(address, &bytes);

@@ -53,6 +53,11 @@ impl Registers {
         [0, 2, 4].map(|at| u16::from_le_bytes([self.fx[at], self.fx[at + 1]]))
     }
 
+    pub fn set_st(&mut self, index: usize, value: u128) {
+        let at = 32 + 16 * index;
+        self.fx[at..at + 10].copy_from_slice(&value.to_le_bytes()[..10]);
+    }
+
     /// ST(`index`) as an 80-bit image.
     pub fn st(&self, index: usize) -> u128 {
         let at = 32 + 16 * index;

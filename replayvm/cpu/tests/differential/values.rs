@@ -114,6 +114,82 @@ impl Dice {
         }
     }
 
+    /// The 80-bit image of an x87 register: of every class, those that no arithmetic makes included, numbers close to
+    /// each other, integers, and the values at which conversions and roundings turn.
+    pub fn extended(&mut self) -> u128 {
+        const BIAS: u64 = 0x3fff;
+        const INTEGER: u64 = 1 << 63;
+        let (random, sign) = (self.bits(), self.bits() & 0x8000);
+        let image = |exponent: u64, significand: u64| {
+            u128::from(sign | exponent & 0x7fff) << 64 | u128::from(significand)
+        };
+        // Long runs of ones and zeros make carries and ties.
+        let digits = match self.below(8) {
+            0 | 1 => random & (!0 << self.below(64)),
+            2 | 3 => random | !(!0 << self.below(64)),
+            // At and beside the middle between two numbers of 53 and of 24 bits.
+            4 => (random & !0x7ff | 0x400).wrapping_add(self.below(3)).wrapping_sub(1),
+            5 => (random & !0xff_ffff_ffff | 0x80_0000_0000).wrapping_add(self.below(3)).wrapping_sub(1),
+            _ => random,
+        };
+        match self.below(36) {
+            0 => image(0, 0),
+            1 => image(0x7fff, INTEGER),
+            2 => image(0x7fff, 3 << 62 | digits),
+            3 => image(0x7fff, INTEGER | digits & !(1 << 62) | 1),
+            // Denormal, pseudo-denormal.
+            4 => image(0, digits & !INTEGER),
+            5 => image(0, 1 << (random & 63)),
+            6 => image(0, digits | INTEGER),
+            // Unnormal, pseudo-infinity, pseudo-NaN.
+            7 => image(random >> 48, digits & !INTEGER),
+            8 => image(0x7fff, digits & !INTEGER),
+            9 => image(0x7fff, 0),
+            // The ends of the range.
+            10 => image(1 + (random & 3), digits | INTEGER),
+            11 => image(0x7ffe - (random & 3), digits | INTEGER),
+            12 => image(0x7ffe, u64::MAX - (random & 3)),
+            13 => image(BIAS, INTEGER),
+            // Integers, and halves of them.
+            14..18 => {
+                let value = self.integer() >> self.below(64) | 1;
+                let zeros = value.leading_zeros();
+                image(BIAS + 63 - u64::from(zeros) - self.below(3), value << zeros)
+            }
+            18 => image(0x7fff & random >> 40, digits | INTEGER),
+            // About the ranges of single and double precision.
+            19 => image(BIAS + 125 + (random & 3), digits | INTEGER),
+            20 => image(BIAS - 150 + random % 26, digits | INTEGER),
+            21 => image(BIAS + 1022 + (random & 3), digits | INTEGER),
+            22 => image(BIAS - 1075 + random % 55, digits | INTEGER),
+            // About those of the integers.
+            23 => image(BIAS + [15, 31, 63, 14, 30, 62][random as usize % 6], digits | INTEGER),
+            24 => image(BIAS + [15, 31, 63, 14, 30, 62][random as usize % 6], INTEGER | self.below(3)),
+            // Tiny beside one, and huge.
+            25 => image(BIAS - 80 + random % 80, digits | INTEGER),
+            26 => image(BIAS + random % 80, digits | INTEGER),
+            // Products and quotients of these lie at the ends of the range.
+            27 => image(BIAS / 2 - 34 + random % 70, digits | INTEGER),
+            28 => image(BIAS + BIAS / 2 - 2 + (random & 3), digits | INTEGER),
+            // Powers that take a number out of the range, or nearly.
+            29 => image(BIAS + 13 + (random & 1), digits | INTEGER),
+            _ => image(BIAS - 4 + (random & 7), digits | INTEGER),
+        }
+    }
+
+    /// A packed BCD number, most often a valid one.
+    pub fn decimal(&mut self) -> u128 {
+        let random = u128::from(self.bits()) | u128::from(self.bits()) << 64;
+        let digits: u128 = (0..18).fold(0, |all, _| all << 4 | u128::from(self.below(10)));
+        let sign = random & 0x80 << 72;
+        match self.below(8) {
+            0 => random & ((1 << 80) - 1),
+            1 => sign,
+            2 => sign | digits >> (4 * self.below(18)),
+            _ => sign | digits,
+        }
+    }
+
     /// The image of an XMM register.
     pub fn vector(&mut self) -> u128 {
         let both = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;

@@ -137,7 +137,9 @@ impl Stepper {
             .attach(&machine.platform.ram)
             .map_err(|Unusable(what)| EngineError::Hypervisor { at, what })?;
         loop {
-            match self.one(machine)? {
+            let step = self.one(machine)?;
+            machine.after_step();
+            match step {
                 Step::Done => {}
                 Step::Idle => return Ok(Stop::Idle),
                 Step::Shutdown => return Ok(Stop::Shutdown),

@@ -66,11 +66,13 @@ fn address_size(insn: &Instruction) -> usize {
         .unwrap_or(8)
 }
 
-/// SSE to SSE2 on XMM registers, but for what is computed by approximation, what loads or stores MXCSR, and what also
-/// touches the x87 registers.
+/// SSE to SSE4.2 on XMM registers (and CRC32), but for what is computed by approximation, what loads or stores MXCSR, and
+/// what also touches the x87 registers. A host that does not have the instruction says #UD, and the software CPU goes on.
 fn vector(insn: &Instruction) -> bool {
+    use CpuidFeature as F;
     use Mnemonic as M;
-    let known = insn.cpuid_features().iter().all(|f| matches!(f, CpuidFeature::SSE | CpuidFeature::SSE2));
+    let known = |f: &F| matches!(f, F::SSE | F::SSE2 | F::SSE3 | F::SSSE3 | F::SSE4_1 | F::SSE4_2);
+    let known = insn.cpuid_features().iter().all(known);
     let odd = matches!(
         insn.mnemonic(),
         M::Rcpps
@@ -92,6 +94,8 @@ fn vector(insn: &Instruction) -> bool {
             | M::Prefetcht1
             | M::Prefetcht2
             | M::Movnti
+            // x87, though it came with SSE3.
+            | M::Fisttp
     );
     let touches_mmx =
         (0..insn.op_count()).any(|i| insn.op_kind(i) == OpKind::Register && insn.op_register(i).is_mm());
@@ -112,7 +116,9 @@ fn integer(insn: &Instruction, code: &[u8], mode: Mode) -> bool {
     match insn.mnemonic() {
         // `0f 1f` and `90`; the hints among the reserved NOPs are stepped over by some emulators.
         M::Nop => true,
-        M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Movnti | M::Movbe | M::Xchg | M::Lea => true,
+        M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Movnti | M::Xchg | M::Lea => true,
+        // An emulator that may not have it raises #UD, for which real mode needs no table: a handler would run unseen.
+        M::Movbe => mode != Mode::Real,
         // With 16 bits the result is undefined.
         M::Bswap => insn.op0_register().size() != 2,
         M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo | M::Xlatb => true,

@@ -2,6 +2,7 @@
 
 use recorder::MachineDescription;
 
+use super::map::{HIGH_MEMORY, LOW_MEMORY_END, MemoryMap};
 use super::{BootError, Entry, Module, elf, place};
 use crate::machine::Machine;
 
@@ -22,9 +23,6 @@ const MODULE_LIST: u64 = 0x9200;
 const MODULE_LIMIT: usize = 64;
 const STRINGS: u64 = 0xa000;
 const STRINGS_LIMIT: usize = 0x5000;
-
-const LOW_MEMORY_END: u64 = 0x9_fc00;
-const HIGH_MEMORY: u64 = 0x10_0000;
 
 /// The multiboot header: where it is and what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,18 +123,12 @@ pub(super) fn write_information(
         next = end.next_multiple_of(4096);
     }
 
-    const RAM: u32 = 1;
-    const RESERVED: u32 = 2;
     let mut map = Vec::new();
-    for (base, end, kind) in [
-        (0, LOW_MEMORY_END, RAM),
-        (LOW_MEMORY_END, HIGH_MEMORY, RESERVED),
-        (HIGH_MEMORY, ram_bytes.max(HIGH_MEMORY), RAM),
-    ] {
+    for range in MemoryMap::of(ram_bytes).ranges() {
         map.extend_from_slice(&20_u32.to_le_bytes());
-        map.extend_from_slice(&base.to_le_bytes());
-        map.extend_from_slice(&(end - base).to_le_bytes());
-        map.extend_from_slice(&kind.to_le_bytes());
+        map.extend_from_slice(&range.base.to_le_bytes());
+        map.extend_from_slice(&(range.end - range.base).to_le_bytes());
+        map.extend_from_slice(&(range.kind as u32).to_le_bytes());
     }
 
     const MEMORY: u32 = 1;

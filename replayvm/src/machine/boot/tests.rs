@@ -28,8 +28,11 @@ fn a_multiboot_image_is_loaded_where_its_header_says_and_entered_with_the_magic(
     let image = address_override(&[0x90, 0xf4], 64);
     assert_eq!(detect(&image).unwrap(), BootKind::Multiboot);
     let modules = vec![Module { name: "m".into(), command_line: "arg".into(), bytes: vec![7; 5000] }];
-    let machine =
-        Machine::boot(&description(BootKind::Multiboot), &GuestImages { kernel: image, modules }).unwrap();
+    let machine = Machine::boot(
+        &description(BootKind::Multiboot),
+        &GuestImages { kernel: image, modules, ..GuestImages::default() },
+    )
+    .unwrap();
     let (state, ram) = (&machine.cpu.state, &machine.platform.ram);
     assert_eq!(state.rip, 0x10_0020);
     assert_eq!(state.gpr[0], 0x2bad_b002);
@@ -49,9 +52,11 @@ fn a_multiboot_image_is_loaded_where_its_header_says_and_entered_with_the_magic(
 #[test]
 fn an_image_larger_than_ram_is_refused() {
     let image = address_override(&[0x90], 8 << 20);
-    let error =
-        Machine::boot(&description(BootKind::Multiboot), &GuestImages { kernel: image, modules: Vec::new() })
-            .unwrap_err();
+    let error = Machine::boot(
+        &description(BootKind::Multiboot),
+        &GuestImages { kernel: image, ..GuestImages::default() },
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("--memory"), "{error}");
 }
 
@@ -61,7 +66,8 @@ fn damaged_images_are_refused_and_none_panics() {
         let mut image = address_override(&[0x90; 16], 0);
         image[at] = value;
         if let Ok(boot) = detect(&image) {
-            let _ = Machine::boot(&description(boot), &GuestImages { kernel: image, modules: Vec::new() });
+            let _ =
+                Machine::boot(&description(boot), &GuestImages { kernel: image, ..GuestImages::default() });
         }
     }
     assert!(matches!(detect(b"#!/bin/sh\n"), Err(BootError::Unknown)));
@@ -71,7 +77,8 @@ fn damaged_images_are_refused_and_none_panics() {
             image[..5].copy_from_slice(&[0x7f, b'E', b'L', b'F', class]);
             let boot = detect(&image).unwrap();
             assert!(
-                Machine::boot(&description(boot), &GuestImages { kernel: image, modules: vec![] }).is_err()
+                Machine::boot(&description(boot), &GuestImages { kernel: image, ..GuestImages::default() })
+                    .is_err()
             );
         }
     }
@@ -81,9 +88,11 @@ fn damaged_images_are_refused_and_none_panics() {
 fn a_boot_sector_is_entered_at_7c00_in_real_mode() {
     let mut image = vec![0x90; 512];
     image[510..].copy_from_slice(&[0x55, 0xaa]);
-    let machine =
-        Machine::boot(&description(BootKind::Flat16), &GuestImages { kernel: image, modules: Vec::new() })
-            .unwrap();
+    let machine = Machine::boot(
+        &description(BootKind::Flat16),
+        &GuestImages { kernel: image, ..GuestImages::default() },
+    )
+    .unwrap();
     assert_eq!(machine.cpu.state.linear_rip(), 0x7c00);
     assert_eq!(machine.cpu.state.mode(), replayvm_cpu::Mode::Real);
 }

@@ -11,10 +11,11 @@ use crate::fault::Fault;
 const FLAGS: u32 = 0x3f;
 /// IE, DE and ZE: found before an operation computes anything.
 const BEFORE: u32 = 0x07;
+pub(super) const INVALID: u32 = 1;
 const DENORMAL: u32 = 1 << 1;
 const OVERFLOW: u32 = 1 << 3;
 const UNDERFLOW: u32 = 1 << 4;
-const INEXACT: u32 = 1 << 5;
+pub(super) const INEXACT: u32 = 1 << 5;
 const UNDERFLOW_MASK: u32 = 1 << 11;
 const FLUSH_TO_ZERO: u32 = 1 << 15;
 /// DAZ, rounding control and FTZ: what a result depends on.
@@ -22,7 +23,7 @@ const CONTROL: u32 = 0xe040;
 
 /// Whether a result can leave the range of its format, and how.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Range {
+pub(in crate::exec) enum Range {
     /// It cannot, or its operation does not say so.
     Kept,
     /// Addition and subtraction: too large, or too small but exact.
@@ -35,7 +36,7 @@ enum Range {
 
 /// The lanes of an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Shape {
+pub(in crate::exec) struct Shape {
     range: Range,
     /// How many.
     lanes: u32,
@@ -43,6 +44,21 @@ struct Shape {
     source: u32,
     result: u32,
 }
+
+const fn shape(range: Range, lanes: u32, source: u32, result: u32) -> Shape {
+    Shape { range, lanes, source, result }
+}
+
+pub(super) const SUM_SS: Shape = shape(Range::Sum, 1, 32, 32);
+pub(super) const SUM_SD: Shape = shape(Range::Sum, 1, 64, 64);
+pub(super) const SUM_PS: Shape = shape(Range::Sum, 4, 32, 32);
+pub(super) const SUM_PD: Shape = shape(Range::Sum, 2, 64, 64);
+const PRODUCT_SS: Shape = shape(Range::Product, 1, 32, 32);
+const PRODUCT_SD: Shape = shape(Range::Product, 1, 64, 64);
+pub(super) const PRODUCT_PS: Shape = shape(Range::Product, 4, 32, 32);
+pub(super) const PRODUCT_PD: Shape = shape(Range::Product, 2, 64, 64);
+/// What stays within its range.
+pub(in crate::exec) const KEPT: Shape = shape(Range::Kept, 0, 32, 32);
 
 /// Where a result goes.
 #[derive(Clone, Copy)]
@@ -55,16 +71,7 @@ enum To {
 impl<B: Bus> Exec<'_, B> {
     /// The operation of a floating-point instruction. `None` if it is not one.
     fn float_operation(&self) -> Option<(Operation, Shape, To)> {
-        let shape = |range, lanes, source, result| Shape { range, lanes, source, result };
-        let [add, times] = [Range::Sum, Range::Product].map(|range| {
-            [
-                shape(range, 1, 32, 32),
-                shape(range, 1, 64, 64),
-                shape(range, 4, 32, 32),
-                shape(range, 2, 64, 64),
-            ]
-        });
-        let kept = shape(Range::Kept, 0, 32, 32);
+        let kept = KEPT;
         let predicate = usize::from(self.insn.immediate8() & 7);
         // Conversions from and to general registers: whether the register, or the integer in memory, has 64 bits.
         let wide_source = self.operand_size(1) == 8;
@@ -72,22 +79,22 @@ impl<B: Bus> Exec<'_, B> {
         let vector = |operation: Operation| (operation, kept, To::Vector);
         let either = |wide: bool, long: Operation, short: Operation| if wide { long } else { short };
         Some(match self.insn.mnemonic() {
-            M::Addss => (host::addss, add[0], To::Vector),
-            M::Addsd => (host::addsd, add[1], To::Vector),
-            M::Addps => (host::addps, add[2], To::Vector),
-            M::Addpd => (host::addpd, add[3], To::Vector),
-            M::Subss => (host::subss, add[0], To::Vector),
-            M::Subsd => (host::subsd, add[1], To::Vector),
-            M::Subps => (host::subps, add[2], To::Vector),
-            M::Subpd => (host::subpd, add[3], To::Vector),
-            M::Mulss => (host::mulss, times[0], To::Vector),
-            M::Mulsd => (host::mulsd, times[1], To::Vector),
-            M::Mulps => (host::mulps, times[2], To::Vector),
-            M::Mulpd => (host::mulpd, times[3], To::Vector),
-            M::Divss => (host::divss, times[0], To::Vector),
-            M::Divsd => (host::divsd, times[1], To::Vector),
-            M::Divps => (host::divps, times[2], To::Vector),
-            M::Divpd => (host::divpd, times[3], To::Vector),
+            M::Addss => (host::addss, SUM_SS, To::Vector),
+            M::Addsd => (host::addsd, SUM_SD, To::Vector),
+            M::Addps => (host::addps, SUM_PS, To::Vector),
+            M::Addpd => (host::addpd, SUM_PD, To::Vector),
+            M::Subss => (host::subss, SUM_SS, To::Vector),
+            M::Subsd => (host::subsd, SUM_SD, To::Vector),
+            M::Subps => (host::subps, SUM_PS, To::Vector),
+            M::Subpd => (host::subpd, SUM_PD, To::Vector),
+            M::Mulss => (host::mulss, PRODUCT_SS, To::Vector),
+            M::Mulsd => (host::mulsd, PRODUCT_SD, To::Vector),
+            M::Mulps => (host::mulps, PRODUCT_PS, To::Vector),
+            M::Mulpd => (host::mulpd, PRODUCT_PD, To::Vector),
+            M::Divss => (host::divss, PRODUCT_SS, To::Vector),
+            M::Divsd => (host::divsd, PRODUCT_SD, To::Vector),
+            M::Divps => (host::divps, PRODUCT_PS, To::Vector),
+            M::Divpd => (host::divpd, PRODUCT_PD, To::Vector),
             M::Minss => vector(host::minss),
             M::Minsd => vector(host::minsd),
             M::Minps => vector(host::minps),
@@ -136,25 +143,38 @@ impl<B: Bus> Exec<'_, B> {
         let source = self.vector(1)?;
         let destination = self.insn.op0_register();
         let first = self.xmm(destination);
-        let (result, mut flags) = self.under_mxcsr(operation, first, source);
-        let trapped = !(self.cpu.state.mxcsr >> 7);
-        if shape.range != Range::Kept && trapped & (OVERFLOW | UNDERFLOW) != 0 {
-            flags = self.flags_lane_by_lane(operation, shape, first, source);
-        }
-        let unmasked = flags & trapped;
-        if unmasked != 0 {
-            // Nothing was computed if the operands were refused.
-            let flags = if unmasked & BEFORE != 0 { flags & BEFORE } else { flags };
-            self.cpu.state.mxcsr |= flags;
-            return Err(self.simd_exception());
-        }
-        self.cpu.state.mxcsr |= flags;
+        let (result, flags) = self.computed(operation, shape, first, source);
+        self.note_or_raise(flags)?;
         match to {
             To::Vector => self.set_xmm(destination, result),
             To::Integer => self.set_gpr(destination, result as u64),
             To::Flags => self.set_arithmetic(result as u64),
         }
         Ok(Flow::Next)
+    }
+
+    /// What an operation gives, and the exceptions it raises, as the guest's masks have it.
+    pub(in crate::exec) fn computed(
+        &self,
+        operation: Operation,
+        shape: Shape,
+        a: u128,
+        b: u128,
+    ) -> (u128, u32) {
+        let (result, mut flags) = self.under_mxcsr(operation, a, b);
+        let trapped = !(self.cpu.state.mxcsr >> 7);
+        if shape.range != Range::Kept && trapped & (OVERFLOW | UNDERFLOW) != 0 {
+            flags = self.flags_lane_by_lane(operation, shape, a, b);
+        }
+        (result, flags)
+    }
+
+    /// Sets exception flags in MXCSR. If one of them is not masked it is to be raised.
+    pub(in crate::exec) fn note_or_raise(&mut self, flags: u32) -> Result<(), Fault> {
+        let unmasked = flags & !(self.cpu.state.mxcsr >> 7);
+        // Nothing was computed if the operands were refused.
+        self.cpu.state.mxcsr |= if unmasked & BEFORE != 0 { flags & BEFORE } else { flags };
+        if unmasked != 0 { Err(self.simd_exception()) } else { Ok(()) }
     }
 
     /// Operates as the guest's MXCSR says, with all exceptions masked: the result, and the exception flags raised.

@@ -11,7 +11,7 @@ use std::arch::asm;
 compile_error!("SSE in the guest runs on the SSE2 of an x86-64 host");
 
 /// Destination, source and MXCSR with all exceptions masked to result and MXCSR with the flags that were raised.
-pub(super) type Operation = fn(u128, u128, u32) -> (u128, u32);
+pub(in crate::exec) type Operation = fn(u128, u128, u32) -> (u128, u32);
 
 /// What the asm blocks read and write; its layout is known to them.
 #[repr(C, align(16))]
@@ -58,7 +58,7 @@ macro_rules! body {
 
 macro_rules! operations {
     ($($name:ident: $($text:literal),+;)*) => {$(
-        pub(super) fn $name(a: u128, b: u128, mxcsr: u32) -> (u128, u32) {
+        pub(in crate::exec) fn $name(a: u128, b: u128, mxcsr: u32) -> (u128, u32) {
             body!(a, b, mxcsr, [$($text),+])
         }
     )*};

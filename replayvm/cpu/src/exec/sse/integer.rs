@@ -2,10 +2,11 @@
 
 use iced_x86::Mnemonic as M;
 
-use super::lanes::{Lane, join, split, zip};
+use super::lanes::{Lane, join, map, split, zip};
 
-/// What an integer instruction does with destination and source; `None` if it is not one of these.
-pub(super) fn operation(mnemonic: M) -> Option<fn(u128, u128) -> u128> {
+/// What an integer instruction does with destination and source; `None` if it is not one of these. Nothing moves from
+/// one quadword to another: MMX is the low one.
+pub(in crate::exec) fn operation(mnemonic: M) -> Option<fn(u128, u128) -> u128> {
     Some(match mnemonic {
         M::Paddb => |a, b| zip::<u8, 16>(a, b, u8::wrapping_add),
         M::Paddw => |a, b| zip::<u16, 8>(a, b, u16::wrapping_add),
@@ -41,6 +42,31 @@ pub(super) fn operation(mnemonic: M) -> Option<fn(u128, u128) -> u128> {
         M::Pcmpgtb => |a, b| zip::<i8, 16>(a, b, |x, y| truth(x > y)),
         M::Pcmpgtw => |a, b| zip::<i16, 8>(a, b, |x, y| truth(x > y)),
         M::Pcmpgtd => |a, b| zip::<i32, 4>(a, b, |x, y| truth(x > y)),
+        // SSSE3.
+        M::Pabsb => |_, b| map::<u8, 16>(b, |x| x.cast_signed().unsigned_abs()),
+        M::Pabsw => |_, b| map::<u16, 8>(b, |x| x.cast_signed().unsigned_abs()),
+        M::Pabsd => |_, b| map::<u32, 4>(b, |x| x.cast_signed().unsigned_abs()),
+        M::Psignb => |a, b| zip::<i8, 16>(a, b, |x, y| x.wrapping_mul(y.signum())),
+        M::Psignw => |a, b| zip::<i16, 8>(a, b, |x, y| x.wrapping_mul(y.signum())),
+        M::Psignd => |a, b| zip::<i32, 4>(a, b, |x, y| x.wrapping_mul(y.signum())),
+        M::Pmulhrsw => {
+            |a, b| zip::<i16, 8>(a, b, |x, y| ((((i32::from(x) * i32::from(y)) >> 14) + 1) >> 1) as i16)
+        }
+        M::Pmaddubsw => multiply_add_bytes,
+
+        // SSE4.1 and SSE4.2.
+        M::Pmulld => |a, b| zip::<u32, 4>(a, b, u32::wrapping_mul),
+        M::Pmuldq => |a, b| zip::<i64, 2>(a, b, |x, y| i64::from(x as i32) * i64::from(y as i32)),
+        M::Pminsb => |a, b| zip::<i8, 16>(a, b, Ord::min),
+        M::Pmaxsb => |a, b| zip::<i8, 16>(a, b, Ord::max),
+        M::Pminuw => |a, b| zip::<u16, 8>(a, b, Ord::min),
+        M::Pmaxuw => |a, b| zip::<u16, 8>(a, b, Ord::max),
+        M::Pminsd => |a, b| zip::<i32, 4>(a, b, Ord::min),
+        M::Pmaxsd => |a, b| zip::<i32, 4>(a, b, Ord::max),
+        M::Pminud => |a, b| zip::<u32, 4>(a, b, Ord::min),
+        M::Pmaxud => |a, b| zip::<u32, 4>(a, b, Ord::max),
+        M::Pcmpeqq => |a, b| zip::<u64, 2>(a, b, |x, y| truth(x == y)),
+        M::Pcmpgtq => |a, b| zip::<i64, 2>(a, b, |x, y| truth(x > y)),
         _ => return None,
     })
 }
@@ -62,5 +88,14 @@ fn sum_of_differences(a: u128, b: u128) -> u128 {
     let (a, b) = (split::<u8, 16>(a), split::<u8, 16>(b));
     join::<u64, 2>(std::array::from_fn(|half| {
         (8 * half..8 * half + 8).map(|i| u64::from(a[i].abs_diff(b[i]))).sum()
+    }))
+}
+
+/// PMADDUBSW: products of unsigned bytes (destination) and signed ones (source), pairs of them added with saturation.
+fn multiply_add_bytes(a: u128, b: u128) -> u128 {
+    let (a, b) = (split::<u8, 16>(a), split::<i8, 16>(b));
+    let product = |i: usize| i32::from(a[i]) * i32::from(b[i]);
+    join::<i16, 8>(std::array::from_fn(|i| {
+        (product(2 * i) + product(2 * i + 1)).clamp(i16::MIN.into(), i16::MAX.into()) as i16
     }))
 }

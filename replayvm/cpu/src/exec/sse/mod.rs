@@ -1,29 +1,38 @@
-//! SSE and SSE2 on XMM registers: which instruction is which, when it may run, and where its operands come from.
+//! SSE to SSE4.2 on XMM registers: which instruction is which, when it may run, and where its operands come from.
 //!
-//! The MMX forms are not here (#UD). Prefetches and MOVNTI are with the integer instructions.
+//! What names an MMX register is in `mmx`. Prefetches, MOVNTI, POPCNT and CRC32 are with the integer instructions.
 
+/// Blends, insertion, extraction, widening, and what else SSE4.1 has.
+mod blend;
 /// Floating-point arithmetic, compares and conversions, and the exceptions of MXCSR.
-mod float;
+pub(super) mod float;
 /// Floating-point operations by the host's own SSE2 under a given MXCSR.
-mod host;
+pub(super) mod host;
 /// Lanewise integer arithmetic.
-mod integer;
+pub(super) mod integer;
 /// A vector as an array of lanes.
-mod lanes;
+pub(super) mod lanes;
 /// Loads, stores and moves between registers.
 mod moves;
+/// Two neighbours become one: packing, horizontal sums.
+pub(super) mod pairs;
 /// RCPPS, RSQRTPS and their scalar forms, by an algorithm of our own.
 mod reciprocal;
+/// Rounding to integers.
+mod round;
 /// Shifts.
-mod shift;
-/// Shuffles, unpacking and packing.
-mod shuffle;
+pub(super) mod shift;
+/// Shuffles, unpacking, alignment.
+pub(super) mod shuffle;
+/// Comparing strings.
+mod strings;
+/// Floating-point sums across a vector.
+mod sums;
 
 pub(crate) use moves::MXCSR_MASK;
 
 use iced_x86::{Code, Mnemonic, OpKind, Register};
 
-use crate::access::Intent;
 use crate::bus::Bus;
 use crate::exec::{Exec, Flow};
 use crate::fault::Fault;
@@ -38,7 +47,7 @@ const CR4_OSFXSR: u64 = 1 << 9;
 const CR4_OSXMMEXCPT: u64 = 1 << 10;
 
 impl<B: Bus> Exec<'_, B> {
-    /// Executes an SSE, SSE2 or x87 control instruction; #UD for anything else.
+    /// Executes an SSE or MMX instruction; #UD for anything else.
     pub(crate) fn sse(&mut self) -> Result<Flow, Fault> {
         use Mnemonic as M;
         match self.insn.mnemonic() {
@@ -48,18 +57,14 @@ impl<B: Bus> Exec<'_, B> {
                 self.load::<1>(segment, offset)?;
                 return Ok(Flow::Next);
             }
-            M::Fninit | M::Fnclex | M::Fldcw | M::Fnstcw | M::Fnstsw | M::Wait | M::Emms => {
-                return self.x87();
-            }
-            M::Fxsave | M::Fxsave64 | M::Fxrstor | M::Fxrstor64 => return self.x87(),
             _ => {}
         }
         if self.insn.op0_register().is_mm() || self.insn.op1_register().is_mm() {
-            return Err(Fault::UD);
+            return self.mmx();
         }
         match self.insn.mnemonic() {
             M::Movaps | M::Movapd | M::Movdqa | M::Movups | M::Movupd | M::Movdqu => self.move_vector(),
-            M::Movntps | M::Movntpd | M::Movntdq => self.move_vector(),
+            M::Movntps | M::Movntpd | M::Movntdq | M::Movntdqa => self.move_vector(),
             M::Movss | M::Movsd => self.move_scalar(),
             M::Movd | M::Movq => self.move_integer(),
             M::Movlps | M::Movlpd => self.move_low(),
@@ -70,10 +75,19 @@ impl<B: Bus> Exec<'_, B> {
             M::Movmskpd => self.mask_of(64),
             M::Pmovmskb => self.mask_of(8),
             M::Maskmovdqu => self.masked_store(),
-            M::Pinsrw => self.insert_word(),
-            M::Pextrw if self.insn.op1_register().is_xmm() && self.insn.op0_kind() == OpKind::Register => {
-                self.extract_word()
-            }
+            M::Pinsrb => self.insert(8),
+            M::Pinsrw => self.insert(16),
+            M::Pinsrd => self.insert(32),
+            M::Pinsrq => self.insert(64),
+            M::Pextrb => self.extract(8),
+            M::Pextrw => self.extract(16),
+            M::Pextrd | M::Extractps => self.extract(32),
+            M::Pextrq => self.extract(64),
+            M::Insertps => self.insert_single(),
+            M::Lddqu => self.load_unaligned(),
+            M::Movddup => self.binary(|_, b| moves::both(b, b)),
+            M::Movsldup => self.binary(|_, b| shuffle::movsldup(b)),
+            M::Movshdup => self.binary(|_, b| shuffle::movshdup(b)),
             M::Ldmxcsr => self.load_mxcsr(),
             M::Stmxcsr => self.store_mxcsr(),
 
@@ -95,20 +109,23 @@ impl<B: Bus> Exec<'_, B> {
             M::Punpckhbw => self.binary(shuffle::unpack_high::<u8, 16>),
             M::Punpcklwd => self.binary(shuffle::unpack_low::<u16, 8>),
             M::Punpckhwd => self.binary(shuffle::unpack_high::<u16, 8>),
-            M::Packsswb => self.binary(shuffle::packsswb),
-            M::Packssdw => self.binary(shuffle::packssdw),
-            M::Packuswb => self.binary(shuffle::packuswb),
+            M::Pshufb => self.binary(shuffle::pshufb),
+            M::Palignr => self.binary_immediate(shuffle::palignr),
+            M::Blendps => self.binary_immediate(blend::blendps),
+            M::Blendpd => self.binary_immediate(blend::blendpd),
+            M::Pblendw => self.binary_immediate(blend::pblendw),
+            M::Pblendvb | M::Blendvps | M::Blendvpd => self.blend_variable(),
+            M::Ptest => self.test_vector(),
+            M::Mpsadbw => self.binary_immediate(blend::mpsadbw),
+            M::Phminposuw => self.binary(|_, b| blend::phminposuw(b)),
+            M::Pcmpestri | M::Pcmpestri64 | M::Pcmpistri => self.compare_strings(),
+            M::Pcmpestrm | M::Pcmpestrm64 | M::Pcmpistrm => self.compare_strings(),
 
-            M::Psllw => self.vector_shift(shift::psllw),
-            M::Pslld => self.vector_shift(shift::pslld),
-            M::Psllq => self.vector_shift(shift::psllq),
-            M::Psrlw => self.vector_shift(shift::psrlw),
-            M::Psrld => self.vector_shift(shift::psrld),
-            M::Psrlq => self.vector_shift(shift::psrlq),
-            M::Psraw => self.vector_shift(shift::psraw),
-            M::Psrad => self.vector_shift(shift::psrad),
-            M::Pslldq => self.vector_shift(shift::pslldq),
-            M::Psrldq => self.vector_shift(shift::psrldq),
+            M::Addsubps | M::Addsubpd => self.add_and_subtract(),
+            M::Haddps | M::Haddpd | M::Hsubps | M::Hsubpd => self.horizontal(),
+            M::Dpps | M::Dppd => self.dot_product(),
+            M::Roundps | M::Roundpd | M::Roundss | M::Roundsd => self.round(),
+            M::Cvtpi2ps | M::Cvtpi2pd => self.mmx(),
 
             M::Rcpps => self.binary(|_, b| reciprocal::each(b, reciprocal::reciprocal)),
             M::Rsqrtps => self.binary(|_, b| reciprocal::each(b, reciprocal::reciprocal_root)),
@@ -116,8 +133,11 @@ impl<B: Bus> Exec<'_, B> {
             M::Rsqrtss => self.binary(|a, b| reciprocal::lowest(a, b, reciprocal::reciprocal_root)),
 
             mnemonic => {
-                if let Some(operation) = integer::operation(mnemonic) {
+                let lanewise = integer::operation(mnemonic).or_else(|| pairs::operation(mnemonic));
+                if let Some(operation) = lanewise.or_else(|| blend::widen(mnemonic)) {
                     self.binary(operation)
+                } else if let Some(operation) = shift::operation(mnemonic) {
+                    self.vector_shift(operation)
                 } else {
                     self.float()
                 }
@@ -159,14 +179,21 @@ impl<B: Bus> Exec<'_, B> {
     pub(super) fn vector(&mut self, i: u32) -> Result<u128, Fault> {
         if self.insn.op_kind(i) == OpKind::Register {
             let register = self.insn.op_register(i);
-            return Ok(if register.is_xmm() { self.xmm(register) } else { u128::from(self.gpr(register)) });
+            return Ok(if register.is_xmm() {
+                self.xmm(register)
+            } else if register.is_mm() {
+                u128::from(self.mm(register))
+            } else {
+                u128::from(self.gpr(register))
+            });
         }
         let (segment, offset) = self.memory_operand();
         match self.insn.memory_size().size() {
             16 => self.load_aligned(segment, offset),
             8 => self.load(segment, offset).map(|b| u128::from(u64::from_le_bytes(b))),
             4 => self.load(segment, offset).map(|b| u128::from(u32::from_le_bytes(b))),
-            _ => self.load_for(segment, offset, Intent::Read).map(|b| u128::from(u16::from_le_bytes(b))),
+            2 => self.load(segment, offset).map(|b| u128::from(u16::from_le_bytes(b))),
+            _ => self.load(segment, offset).map(|b| u128::from(u8::from_le_bytes(b))),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::access::Intent;
 use crate::bus::Bus;
 use crate::exec::{Exec, Flow};
 use crate::fault::Fault;
+use crate::flags::Width;
 
 const LOW: u128 = u64::MAX as u128;
 /// The bits of MXCSR that exist.
@@ -48,13 +49,10 @@ impl<B: Bus> Exec<'_, B> {
     }
 
     /// Stores the low bytes of a vector where the memory operand says, as many as it has.
-    fn store_low(&mut self, value: u128) -> Result<Flow, Fault> {
+    pub(in crate::exec) fn store_low(&mut self, value: u128) -> Result<Flow, Fault> {
         let (segment, offset) = self.memory_operand();
-        if self.insn.memory_size().size() == 4 {
-            self.store(segment, offset, (value as u32).to_le_bytes())?;
-        } else {
-            self.store(segment, offset, (value as u64).to_le_bytes())?;
-        }
+        let width = Width::of_bytes(self.insn.memory_size().size());
+        self.store_sized(segment, offset, width, value as u64)?;
         Ok(Flow::Next)
     }
 
@@ -139,26 +137,6 @@ impl<B: Bus> Exec<'_, B> {
             }
         }
         self.store(segment, offset, bytes)?;
-        Ok(Flow::Next)
-    }
-
-    /// PINSRW.
-    pub(super) fn insert_word(&mut self) -> Result<Flow, Fault> {
-        self.xmm_enabled()?;
-        let word = u128::from(self.vector(1)? as u16);
-        let shift = u32::from(self.insn.immediate8() & 7) * 16;
-        let destination = self.insn.op0_register();
-        let rest = self.xmm(destination) & !(0xffff << shift);
-        self.set_xmm(destination, rest | word << shift);
-        Ok(Flow::Next)
-    }
-
-    /// PEXTRW to a register.
-    pub(super) fn extract_word(&mut self) -> Result<Flow, Fault> {
-        self.xmm_enabled()?;
-        let shift = u32::from(self.insn.immediate8() & 7) * 16;
-        let word = (self.vector(1)? >> shift) as u16;
-        self.set_gpr(self.insn.op0_register(), u64::from(word));
         Ok(Flow::Next)
     }
 

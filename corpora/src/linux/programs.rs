@@ -1,0 +1,62 @@
+//! The programs of the guests, compiled with this crate from `corpora/linux/programs`: static ELF files.
+
+use super::{BuildError, Initramfs};
+
+macro_rules! programs {
+    ($($name:literal)*) => {
+        &[$(($name, include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".program")))),*]
+    };
+}
+
+static PROGRAMS: &[(&str, &[u8])] = programs![
+    "verdict"
+    "data-race"
+    "data-race-fixed"
+    "signal-handler"
+    "signal-handler-fixed"
+    "toctou"
+    "toctou-fixed"
+    "floats"
+    "ciphers"
+];
+
+/// A program by name.
+///
+/// # Errors
+/// There was no compiler for it, or there is no such program.
+pub fn program(name: &str) -> Result<&'static [u8], BuildError> {
+    match PROGRAMS.iter().find(|(there, _)| *there == name) {
+        Some((_, bytes)) if !bytes.is_empty() => Ok(bytes),
+        _ => Err(BuildError::NoPrograms(env!("CORPORA_NO_PROGRAMS"))),
+    }
+}
+
+/// Names of all programs.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().map(|(name, _)| *name)
+}
+
+/// A file system whose job is a program that checks itself: the machine ends with its verdict at port 0xf4.
+pub(super) fn judged(name: &str) -> Result<Initramfs, BuildError> {
+    let initramfs = Initramfs::new()?.program("verdict", program("verdict")?).program(name, program(name)?);
+    Ok(initramfs.job(&format!("{name}\nverdict $?")))
+}
+
+/// What the workload does: a shell script for busybox. It and two of the programs print sums of all that they make, one a
+/// line, to be compared with another machine's.
+pub const WORKLOAD_SCRIPT: &str = include_str!("../../linux/workloads/busybox.sh");
+
+/// A file system whose job is to run the workloads, so much of each: thousands of lines of text for busybox, floating-point
+/// values, KiB to encrypt. Their lines come after `begin` and before `end`.
+///
+/// # Errors
+/// Something has not been fetched or not been compiled.
+pub fn workload(text: u32, values: u32, kibibytes: u32) -> Result<Initramfs, BuildError> {
+    let mut initramfs = Initramfs::new()?.file("busybox.sh", WORKLOAD_SCRIPT);
+    for name in ["verdict", "floats", "ciphers"] {
+        initramfs = initramfs.program(name, program(name)?);
+    }
+    Ok(initramfs.job(&format!(
+        "echo begin\nsh /busybox.sh {text} && floats {values} && ciphers {kibibytes}\nstatus=$?\necho end\nverdict $status"
+    )))
+}
