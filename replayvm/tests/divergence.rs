@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use recorder::Position;
-use replayvm::engine::{Breakpoints, Capabilities, Engine, EngineError, SoftEngine, Stop};
+use replayvm::engine::{Breakpoints, Capabilities, Engine, EngineError, PlainEngine, Stop};
 use replayvm::machine::{GuestImages, Machine};
 use replayvm::session::{
     Diagnosis, Divergence, RecordSession, ReplayError, ReplaySession, SessionError, Settings,
@@ -25,7 +25,7 @@ impl Engine for Faulty {
     }
 
     fn capabilities(&self) -> Capabilities {
-        SoftEngine.capabilities()
+        PlainEngine.capabilities()
     }
 
     fn run(
@@ -37,17 +37,17 @@ impl Engine for Faulty {
         if machine.position() == self.at {
             (self.spoil)(machine);
         } else if machine.position() < self.at && self.at < until {
-            let stop = SoftEngine.run(machine, self.at, breakpoints)?;
+            let stop = PlainEngine.run(machine, self.at, breakpoints)?;
             if stop != Stop::Reached || machine.position() != self.at {
                 return Ok(stop);
             }
             (self.spoil)(machine);
         }
-        SoftEngine.run(machine, until, breakpoints)
+        PlainEngine.run(machine, until, breakpoints)
     }
 
     fn machine_changed(&mut self, machine: &mut Machine) {
-        SoftEngine.machine_changed(machine);
+        PlainEngine.machine_changed(machine);
     }
 }
 

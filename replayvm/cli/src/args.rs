@@ -92,7 +92,7 @@ pub struct GuestOptions {
     #[arg(long, default_value_t = 64, value_name = "TICKS")]
     pub interrupt_hold: u32,
     /// Leave nothing to chance until the guest has printed this text: every seed then has the same start, and a hunt runs it
-    /// once and forks its runs there
+    /// once and forks its runs there [default: for the Linux guests of the corpora, where their job begins]
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub vary_after: Option<String>,
     /// Ticks between checkpoints
@@ -265,6 +265,9 @@ pub struct Info {
 pub struct Exits {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
     /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
     /// memory]
     #[arg(long, value_name = "FILE")]

@@ -10,6 +10,7 @@ use crate::bus::{Access, Bus};
 use crate::exec::Exec;
 use crate::fault::Fault;
 use crate::flags::Rflags;
+use crate::pages;
 use crate::paging::{Privilege, Purpose};
 use crate::segment::{Segment, SegmentName};
 use crate::state::{CpuState, Mode, cr0, cr4};
@@ -229,17 +230,36 @@ impl<B: Bus> Exec<'_, B> {
     ) -> Result<(), Fault> {
         let first = self.cpu.translate(self.bus, self.at, linear, Purpose::Write, privilege)?;
         if linear as usize & 0xfff <= 0x1000 - N {
+            let flush = self.changes_tables(first, N as u64);
             self.bus.write(self.at, access, first, bytes);
-            self.cpu.tlb.stored(first);
+            self.cpu.stored(self.bus, first, flush);
             return Ok(());
         }
         let second = self.second_page(linear, Purpose::Write, privilege)?;
+        let left = 0x1000 - (first & 0xfff);
+        let flush = self.changes_tables(first, left) | self.changes_tables(second, N as u64 - left);
         for (i, &byte) in bytes.iter().enumerate() {
             self.bus.write(self.at, access, across(first, second, i), [byte]);
         }
-        self.cpu.tlb.stored(first);
-        self.cpu.tlb.stored(second);
+        self.cpu.stored(self.bus, first, flush);
+        self.cpu.stored(self.bus, second, false);
         Ok(())
+    }
+
+    /// Whether a store of so many bytes within a page can change a translation that is remembered: whether one of the
+    /// entries that it touches is present. Of an entry that is not, nothing is remembered.
+    #[inline]
+    fn changes_tables(&mut self, gpa: u64, size: u64) -> bool {
+        self.cpu.tlb.pages.tags(gpa) & pages::TABLE != 0 && self.touches_present(gpa, size)
+    }
+
+    #[cold]
+    fn touches_present(&mut self, gpa: u64, size: u64) -> bool {
+        let words = (gpa & !7..gpa + size).step_by(8);
+        // An entry of eight bytes, or two of four.
+        words
+            .map(|word| u64::from_le_bytes(self.bus.read(self.at, Access::System, word)))
+            .any(|entry| entry & 0x1_0000_0001 != 0)
     }
 
     /// The physical address of the page after the one that `linear` lies in.

@@ -89,6 +89,21 @@ pub trait Bus {
     /// Copies instruction bytes that lie within one page; the CPU may ask for a few more than the instruction has. Bytes outside RAM read as devices would answer, or 0xff.
     fn fetch(&mut self, at: Moment, gpa: u64, bytes: &mut [u8]);
 
+    /// Loads `N` bytes of an instruction's data, if that is nothing but a look at RAM: no device, nobody who watches. Else
+    /// `None`, and [`Bus::read`] does it. Exists for speed alone.
+    fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]>;
+
+    /// Stores `N` bytes of an instruction's data, if that is nothing but a change of RAM: no device, nobody who watches.
+    /// Else false, nothing is stored, and [`Bus::write`] does it. Exists for speed alone.
+    fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool;
+
+    /// A number that changes whenever memory is written by anybody but the CPU: a device, a loader, a debugger.
+    fn memory_version(&self) -> u64;
+
+    /// A number that changes whenever something happens that may make an interrupt pending, or make the run stop: with
+    /// every access to a device, every observation, every watched access.
+    fn disturbances(&self) -> u64;
+
     /// IN; `size` is 1, 2 or 4.
     fn io_read(&mut self, at: Moment, port: u16, size: u8) -> u32;
 

@@ -78,7 +78,7 @@ impl Cpu {
     /// A number that changes whenever remembered translations become invalid. Who keeps translations of his own (a
     /// hypervisor's page tables) forgets them when it does.
     #[must_use]
-    pub fn translations(&self) -> u32 {
-        self.tlb.generation()
+    pub fn translations(&self) -> u64 {
+        self.tlb.incarnation()
     }
 }

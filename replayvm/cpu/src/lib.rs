@@ -1,11 +1,14 @@
 //! The software x86-64 CPU: a processor as a pure function of its state and its [`Bus`].
 //!
-//! No I/O, no operating system, no clock. This is the plain form: one instruction at a time, every flag computed,
-//! every access translated; it is the oracle that faster forms are tested against.
+//! No I/O, no operating system, no clock. It comes in two forms that cannot be told apart by their states: the plain
+//! one ([`Cpu::step`]), one instruction at a time, every flag computed, every access checked, which is the oracle; and
+//! the fast one ([`Blocks::run`]), which runs decoded blocks and leaves everything unusual to the plain one.
 #![deny(unsafe_code)]
 
 /// Linear memory: segmentation, translation, page crossings, data breakpoints.
 mod access;
+/// The fast form: decoded blocks.
+mod blocks;
 /// What the CPU asks of the machine around it.
 mod bus;
 /// The processor model.
@@ -22,6 +25,8 @@ mod fault;
 mod flags;
 /// Looking at the CPU from outside.
 mod inspect;
+/// What physical pages are to the CPU besides memory.
+mod pages;
 /// From linear to physical addresses.
 mod paging;
 /// Segment descriptors and their attributes.
@@ -35,6 +40,7 @@ mod tlb;
 /// Whether a state could be one.
 mod validate;
 
+pub use blocks::{Blocks, Limits};
 pub use bus::{Access, Bus, Moment, Observation};
 pub use cpuid::{CpuModel, FeatureError, MODEL};
 pub use fault::{Fault, Vector};

@@ -44,8 +44,10 @@ pub(crate) enum Privilege {
     User = 2,
 }
 
-const fn permit(purpose: Purpose, privilege: Privilege) -> u16 {
-    1 << (privilege as u16 * 3 + purpose as u16)
+/// The bit by which a remembered translation says that such an access needs no walk.
+#[inline(always)]
+pub(crate) const fn permit(purpose: Purpose, privilege: Privilege) -> u64 {
+    1 << (privilege as u32 * 3 + purpose as u32)
 }
 
 /// What the entries of a walk allow, taken together.
@@ -110,7 +112,7 @@ impl Cpu {
             let pointer = wide && !long && shift == 30;
             let index = (linear >> shift) & if pointer { 3 } else { (1 << index_bits) - 1 };
             let slot = table + index * entry_size;
-            self.tlb.note(slot);
+            self.tlb.pages.note_table(slot);
             let entry = if wide {
                 u64::from_le_bytes(bus.read(at, Access::System, slot))
             } else {
@@ -150,10 +152,12 @@ impl Cpu {
         }
         for &(slot, entry) in &unmarked[..unmarked_count] {
             mark(bus, at, wide, slot, entry | ACCESSED);
+            self.tlb.pages.stored(slot);
         }
         let marked = entry | ACCESSED | if purpose == Purpose::Write { DIRTY } else { 0 };
         if marked != entry {
             mark(bus, at, wide, slot, marked);
+            self.tlb.pages.stored(slot);
         }
 
         let inside = (1 << shift) - 1;
@@ -193,7 +197,7 @@ impl Cpu {
 }
 
 /// Writes an entry back with its accessed or dirty bit. No remembered translation can depend on the bits being clear,
-/// so that this store alone need not flush.
+/// so that this store alone need not flush; code it may change.
 fn mark<B: Bus>(bus: &mut B, at: Moment, wide: bool, slot: u64, entry: u64) {
     if wide {
         bus.write(at, Access::System, slot, entry.to_le_bytes());

@@ -5,6 +5,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
+use crate::blocks::Fast;
 use crate::bus::{Bus, Moment, Observation};
 use crate::cpuid::CpuModel;
 use crate::decode::DecodeCache;
@@ -30,6 +31,10 @@ pub struct Cpu {
     pub(crate) model: CpuModel,
     pub(crate) decoded: DecodeCache,
     pub(crate) tlb: Tlb,
+    /// The version of memory that `tlb` knows of.
+    memory_version: u64,
+    /// What blocks in execution keep apart from the state.
+    pub(crate) fast: Fast,
 }
 
 /// What a call of [`Cpu::step`] came to.
@@ -64,13 +69,49 @@ impl Cpu {
     /// A CPU in the given state. What its CPUID says is not part of the state: it never changes.
     #[must_use]
     pub fn with_model(state: CpuState, model: CpuModel) -> Self {
-        Self { state, model, decoded: DecodeCache::new(), tlb: Tlb::new() }
+        let mut cpu = Self {
+            state,
+            model,
+            decoded: DecodeCache::new(),
+            tlb: Tlb::new(),
+            memory_version: 0,
+            fast: Fast::default(),
+        };
+        cpu.select_space();
+        cpu
     }
 
-    /// Forgets everything derived from the state; call after changing [`Cpu::state`] or guest memory from outside (a
-    /// device that writes into RAM included).
+    /// Forgets everything derived from state and memory; call after changing [`Cpu::state`], or guest memory in a way
+    /// that [`Bus::memory_version`] does not tell.
     pub fn state_changed(&mut self) {
         self.tlb.flush();
+        self.tlb.pages.all_stored();
+        self.select_space();
+    }
+
+    /// A register that translation depends on has changed.
+    pub(crate) fn select_space(&mut self) {
+        self.tlb.select(&self.state);
+    }
+
+    /// Takes note of what others have written to memory.
+    #[inline(always)]
+    pub(crate) fn follow_memory<B: Bus>(&mut self, bus: &B) {
+        let version = bus.memory_version();
+        if version != self.memory_version {
+            self.memory_version = version;
+            self.state_changed();
+        }
+    }
+
+    /// To be called after every store to physical memory; `flush` if it changes a translation.
+    #[inline]
+    pub(crate) fn stored<B: Bus>(&mut self, bus: &B, gpa: u64, flush: bool) {
+        if flush {
+            self.tlb.flush();
+        }
+        self.tlb.pages.stored(gpa);
+        self.follow_memory(bus);
     }
 
     /// One step.
@@ -78,6 +119,7 @@ impl Cpu {
         if self.state.shutdown {
             return Step::Shutdown;
         }
+        self.follow_memory(bus);
         let at = self.state.now;
         let from_user = self.state.cpl() == 3;
         let shadow = std::mem::replace(&mut self.state.shadow, Shadow::None);
@@ -92,17 +134,41 @@ impl Cpu {
 
         let held = self.state.pending_debug;
         let flags = self.state.rflags;
-        let passed = match self.run_one(bus, at, flags) {
-            Ok(passed) => passed,
-            Err(fault) => {
-                self.state.pending_debug = held;
-                self.state.idle_loop_rip = 0;
-                self.state.idle_loop_jumps = 0;
-                self.raise(bus, at, fault);
-                Passed::Step
+        match self.run_one(bus, at, flags) {
+            Ok(passed) => self.pass(from_user, passed),
+            Err(fault) => self.fault(bus, at, from_user, held, fault),
+        }
+    }
+
+    /// The end of a step whose instruction raises a fault; `held` is what was pending when it began.
+    pub(crate) fn fault<B: Bus>(
+        &mut self,
+        bus: &mut B,
+        at: Moment,
+        from_user: bool,
+        held: u64,
+        fault: Fault,
+    ) -> Step {
+        self.state.pending_debug = held;
+        self.state.idle_loop_rip = 0;
+        self.state.idle_loop_jumps = 0;
+        self.raise(bus, at, fault);
+        self.pass(from_user, Passed::Step)
+    }
+
+    /// A step of which is known that nothing has to be delivered before, which instruction it is and that fetching it
+    /// raises nothing.
+    pub(crate) fn step_decoded<B: Bus>(&mut self, bus: &mut B, insn: &Instruction) -> Step {
+        let at = self.state.now;
+        let from_user = self.state.cpl() == 3;
+        let flags = self.state.rflags;
+        match (Exec { cpu: self, bus, insn, at }).execute() {
+            Ok(flow) => {
+                let passed = self.retire(flow, insn, flags);
+                self.pass(from_user, passed)
             }
-        };
-        self.pass(from_user, passed)
+            Err(fault) => self.fault(bus, at, from_user, 0, fault),
+        }
     }
 
     /// Delivers what the boundary has to deliver, if anything.

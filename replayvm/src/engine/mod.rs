@@ -8,6 +8,8 @@ pub mod doctor;
 /// The software CPU and KVM side by side.
 mod lockstep;
 /// The software CPU, one instruction at a time: the reference.
+mod plain;
+/// The software CPU, in decoded blocks.
 mod soft;
 /// KVM executes each instruction under single-stepping.
 mod step;
@@ -16,10 +18,11 @@ use recorder::{Exit, Position};
 
 pub use doctor::doctor;
 pub use lockstep::LockstepEngine;
+pub use plain::PlainEngine;
 pub use soft::SoftEngine;
 pub use step::{Reason, Statistics, StepEngine};
 
-use crate::machine::{Machine, WatchHit};
+use crate::machine::{Machine, Platform, WatchHit};
 
 /// What an engine can stop on besides a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,12 @@ impl Breakpoints {
         addresses.sort_unstable();
         addresses.dedup();
         Self { addresses }
+    }
+
+    /// The addresses, sorted.
+    #[must_use]
+    pub fn addresses(&self) -> &[u64] {
+        &self.addresses
     }
 
     /// There are none.
@@ -135,7 +144,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// The engines by name.
-pub const ENGINE_NAMES: &[&str] = &["auto", "soft", "step", "lockstep"];
+pub const ENGINE_NAMES: &[&str] = &["auto", "soft", "plain", "step", "lockstep"];
 
 /// Executes guest instructions.
 pub trait Engine: Send {
@@ -168,13 +177,27 @@ pub trait Engine: Send {
     }
 }
 
+/// The reason for which the platform wants attention.
+fn attention(platform: &mut Platform) -> Stop {
+    if platform.signal.is_some() {
+        Stop::Signal
+    } else if let Some(hit) = platform.watches.take_hit() {
+        Stop::Watch(hit)
+    } else if let Some((at, exit)) = platform.stopped_on.take() {
+        Stop::Exit(at, exit)
+    } else {
+        Stop::Reached
+    }
+}
+
 /// The engine of that name.
 ///
 /// # Errors
 /// There is none, or it cannot be had on this host.
 pub fn by_name(name: &str, machine: &Machine) -> Result<Box<dyn Engine>, EngineError> {
     match name {
-        "auto" | "soft" => Ok(Box::new(SoftEngine)),
+        "auto" | "soft" => Ok(Box::new(SoftEngine::new())),
+        "plain" => Ok(Box::new(PlainEngine)),
         "step" => Ok(Box::new(StepEngine::new(machine)?)),
         "lockstep" => Ok(Box::new(LockstepEngine::new(machine)?)),
         _ => Err(EngineError::Unknown(name.to_owned())),

@@ -1,14 +1,24 @@
-//! The software CPU, one instruction at a time: the reference for every other engine.
+//! The fast form of the software CPU: decoded blocks, with the plain form for everything unusual.
 
 use recorder::Position;
-use replayvm_cpu::Step;
+use replayvm_cpu::{Blocks, Limits, Moment, Step};
 
-use super::{Breakpoints, Capabilities, Engine, EngineError, Stop};
-use crate::machine::Machine;
+use super::{Breakpoints, Capabilities, Engine, EngineError, Stop, attention};
+use crate::machine::{Machine, Platform};
 
 /// Engine `soft`.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct SoftEngine;
+#[derive(Debug, Default)]
+pub struct SoftEngine {
+    blocks: Blocks<Platform>,
+}
+
+impl SoftEngine {
+    /// An engine that has decoded nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
 
 impl Engine for SoftEngine {
     fn name(&self) -> &'static str {
@@ -25,8 +35,12 @@ impl Engine for SoftEngine {
         until: Position,
         breakpoints: &Breakpoints,
     ) -> Result<Stop, EngineError> {
+        self.blocks.set_breakpoints(breakpoints.addresses());
+        let until = Moment { tick: until.tick, offset: until.offset };
         loop {
-            let step = machine.cpu.step(&mut machine.platform);
+            let Machine { cpu, platform } = &mut *machine;
+            let due_tick = platform.due_tick;
+            let step = self.blocks.run(cpu, platform, Limits { due_tick, until });
             machine.after_step();
             match step {
                 Step::Done => {}
@@ -41,7 +55,7 @@ impl Engine for SoftEngine {
             if platform.wants_attention() {
                 return Ok(attention(platform));
             }
-            if now.tick >= until.tick && (now.tick > until.tick || now.offset >= until.offset) {
+            if now >= until {
                 return Ok(Stop::Reached);
             }
             if machine.stops_at(breakpoints) {
@@ -52,18 +66,5 @@ impl Engine for SoftEngine {
 
     fn machine_changed(&mut self, machine: &mut Machine) {
         machine.cpu.state_changed();
-    }
-}
-
-/// The reason for which the platform wants attention.
-pub(super) fn attention(platform: &mut crate::machine::Platform) -> Stop {
-    if platform.signal.is_some() {
-        Stop::Signal
-    } else if let Some(hit) = platform.watches.take_hit() {
-        Stop::Watch(hit)
-    } else if let Some((at, exit)) = platform.stopped_on.take() {
-        Stop::Exit(at, exit)
-    } else {
-        Stop::Reached
     }
 }

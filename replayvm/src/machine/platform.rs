@@ -79,6 +79,8 @@ pub struct Platform {
     pub exits: Vec<(Position, Exit)>,
     /// Exits that this machine has made since it was built, whatever it was restored to: a measure of work.
     pub exits_made: u64,
+    /// Counts what the engine has to look at: exits, changes of devices, watched accesses.
+    disturbances: u64,
     /// Whether exits are kept.
     pub log_exits: bool,
     /// Exits that stop the engine.
@@ -123,6 +125,7 @@ impl Platform {
             watches: WatchSet::default(),
             exits: Vec::new(),
             exits_made: 0,
+            disturbances: 0,
             log_exits: false,
             stop_on: ExitFilter::NONE,
             stopped_on: None,
@@ -141,6 +144,7 @@ impl Platform {
     /// Recomputes what follows from the devices' state: the interrupt pin and the next due tick. Call after any change
     /// to a device that did not come through the bus.
     pub fn devices_changed(&mut self, tick: u64) {
+        self.disturbances += 1;
         self.held = tick < self.hold_until;
         self.pending = !self.held && self.devices.interrupt_pending();
         let mut due = self.input_tick;
@@ -173,7 +177,7 @@ impl Platform {
         let writes = self.devices.serve_virtio(at, &mut self.ram, self.entropy.as_mut());
         if !self.watches.is_empty() {
             for (gpa, len) in &writes {
-                self.watches.access(at, *gpa, *len, true);
+                self.watched_access(moment, *gpa, *len, true);
             }
         }
         self.after_device_access(moment);
@@ -192,12 +196,20 @@ impl Platform {
     }
 
     fn log(&mut self, at: Moment, exit: Exit) {
+        self.disturbances += 1;
         self.exits_made += 1;
         if self.log_exits {
             self.exits.push((position(at), exit));
         }
         if self.stop_on.has(exit.kind()) && self.stopped_on.is_none() {
             self.stopped_on = Some((position(at), exit));
+        }
+    }
+
+    fn watched_access(&mut self, at: Moment, gpa: u64, bytes: u64, write: bool) {
+        self.watches.access(position(at), gpa, bytes, write);
+        if self.watches.is_hit() {
+            self.disturbances += 1;
         }
     }
 
@@ -274,7 +286,7 @@ impl Bus for Platform {
     #[inline(always)]
     fn read<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64) -> [u8; N] {
         if access == Access::Data && !self.watches.is_empty() {
-            self.watches.access(position(at), gpa, N as u64, false);
+            self.watched_access(at, gpa, N as u64, false);
         }
         match self.ram.load(gpa) {
             Some(bytes) => bytes,
@@ -285,7 +297,7 @@ impl Bus for Platform {
     #[inline(always)]
     fn write<const N: usize>(&mut self, at: Moment, access: Access, gpa: u64, bytes: [u8; N]) {
         if access == Access::Data && !self.watches.is_empty() {
-            self.watches.access(position(at), gpa, N as u64, true);
+            self.watched_access(at, gpa, N as u64, true);
         }
         if !self.ram.store(gpa, bytes) {
             self.mmio_write(at, access, gpa, bytes);
@@ -301,6 +313,26 @@ impl Bus for Platform {
                 bytes[there..].fill(0xff);
             }
         }
+    }
+
+    #[inline(always)]
+    fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
+        if self.watches.may_see(gpa) { None } else { self.ram.load(gpa) }
+    }
+
+    #[inline(always)]
+    fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
+        !self.watches.may_see(gpa) && self.ram.store(gpa, bytes)
+    }
+
+    #[inline(always)]
+    fn memory_version(&self) -> u64 {
+        self.ram.version()
+    }
+
+    #[inline(always)]
+    fn disturbances(&self) -> u64 {
+        self.disturbances
     }
 
     fn io_read(&mut self, at: Moment, port: u16, size: u8) -> u32 {

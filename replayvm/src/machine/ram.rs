@@ -63,8 +63,10 @@ pub struct GuestRam {
     bytes: u64,
     /// Pages that are tracked like RAM, but that no address reaches.
     hidden: HiddenPages,
-    /// One bit a page, hidden pages included: written since the last [`GuestRam::take_dirty`].
-    dirty: Vec<u64>,
+    /// One byte a page, hidden pages included: written since the last [`GuestRam::take_dirty`].
+    dirty: Vec<u8>,
+    /// Counts writes by others than the CPU.
+    version: u64,
 }
 
 // SAFETY: `host` points into the mapping that `memory` owns, which does not move and lives as long; the pointer is
@@ -94,7 +96,8 @@ impl GuestRam {
         let hidden = HiddenPages::new(hidden_pages)
             .map_err(|source| RamError::MapHidden { pages: hidden_pages, source })?;
         let pages = Self::pages_tracked(bytes, hidden_pages) as usize;
-        Ok(Self { memory, host, bytes, hidden, dirty: vec![0; pages.div_ceil(64)] })
+        let dirty = vec![0; pages.next_multiple_of(8)];
+        Ok(Self { memory, host, bytes, hidden, dirty, version: 0 })
     }
 
     /// Whether RAM can have this size.
@@ -142,8 +145,8 @@ impl GuestRam {
     #[inline(always)]
     #[must_use]
     pub fn contains(&self, gpa: u64, len: usize) -> bool {
-        // RAM is far smaller than 2^63, so the sum cannot wrap when the first test holds.
-        gpa < self.bytes && gpa + len as u64 <= self.bytes
+        // One comparison where `len` is known and less than RAM, which is at least 1 MiB.
+        len as u64 <= self.bytes && gpa <= self.bytes - len as u64
     }
 
     /// Loads `N` bytes if they are RAM.
@@ -172,17 +175,28 @@ impl GuestRam {
     /// Notes that somebody else (KVM) has written a page.
     #[inline(always)]
     pub fn mark_dirty(&mut self, gfn: u64) {
-        if let Some(word) = self.dirty.get_mut((gfn >> 6) as usize) {
-            *word |= 1 << (gfn & 63);
+        if let Some(page) = self.dirty.get_mut(gfn as usize) {
+            *page = 1;
         }
     }
 
-    /// Notes that somebody else (a loader that knows only [`GuestRam::memory`]) has written a range.
-    pub fn mark_range_dirty(&mut self, gpa: u64, bytes: u64) {
-        let end = gpa.saturating_add(bytes).min(self.bytes);
-        for gfn in gpa >> 12..end.div_ceil(PAGE_BYTES as u64) {
+    /// Somebody who knows only [`GuestRam::memory`] (a loader, a device) has written bytes of RAM.
+    pub fn device_wrote(&mut self, gpa: u64, len: u64) {
+        if len == 0 {
+            return;
+        }
+        let last = gpa.saturating_add(len - 1).min(self.bytes - 1);
+        for gfn in gpa >> 12..=last >> 12 {
             self.mark_dirty(gfn);
         }
+        self.version += 1;
+    }
+
+    /// Changes whenever somebody else than the CPU has written RAM.
+    #[inline(always)]
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Any bytes of RAM.
@@ -196,7 +210,7 @@ impl GuestRam {
         Ok(unsafe { std::slice::from_raw_parts(self.host.add(gpa as usize), len) })
     }
 
-    /// Copies bytes into RAM.
+    /// Copies bytes into RAM, for devices and loaders.
     ///
     /// # Errors
     /// The range is not in RAM.
@@ -205,9 +219,7 @@ impl GuestRam {
         if bytes.is_empty() {
             return Ok(());
         }
-        for gfn in gpa >> 12..=(gpa + bytes.len() as u64 - 1) >> 12 {
-            self.mark_dirty(gfn);
-        }
+        self.device_wrote(gpa, bytes.len() as u64);
         // SAFETY: the range lies in the mapping, `bytes` cannot overlap it (guest RAM is never lent out mutably).
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.host.add(gpa as usize), bytes.len());
@@ -286,17 +298,22 @@ impl GuestRam {
             )
         }
         .map_err(RamError::MapFile)?;
+        self.version += 1;
         Ok(())
     }
 
     /// The pages written since the last call, in order; the set is empty afterwards.
     pub fn take_dirty(&mut self) -> Vec<u64> {
         let mut pages = Vec::new();
-        for (index, word) in self.dirty.iter_mut().enumerate() {
-            let mut bits = std::mem::take(word);
-            while bits != 0 {
-                pages.push(index as u64 * 64 + u64::from(bits.trailing_zeros()));
-                bits &= bits - 1;
+        let (words, _) = self.dirty.as_chunks_mut::<8>();
+        for (index, word) in words.iter_mut().enumerate() {
+            if u64::from_ne_bytes(*word) == 0 {
+                continue;
+            }
+            for (page, written) in word.iter_mut().enumerate() {
+                if std::mem::take(written) != 0 {
+                    pages.push((index * 8 + page) as u64);
+                }
             }
         }
         pages

@@ -43,12 +43,22 @@ pub struct WatchHit {
 #[derive(Debug, Default)]
 pub struct WatchSet {
     watches: Vec<Watch>,
+    /// One bit for each page number modulo 64: clear if nothing in such pages is watched.
+    pages: u64,
     hit: Option<WatchHit>,
 }
 
 impl WatchSet {
     /// Replaces the watches.
     pub fn set(&mut self, watches: Vec<Watch>) {
+        self.pages = 0;
+        for watch in &watches {
+            let (first, last) = (watch.gpa >> 12, watch.gpa.saturating_add(watch.len.max(1) - 1) >> 12);
+            // 64 pages in a row have all the numbers.
+            for page in first..=last.min(first.saturating_add(63)) {
+                self.pages |= 1 << (page & 63);
+            }
+        }
         self.watches = watches;
         self.hit = None;
     }
@@ -58,6 +68,13 @@ impl WatchSet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.watches.is_empty()
+    }
+
+    /// Whether something in the page of this address may be watched. Cheap, and wrong on one side only.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_see(&self, gpa: u64) -> bool {
+        self.pages >> (gpa >> 12 & 63) & 1 != 0
     }
 
     /// An access by the guest's program.
@@ -95,6 +112,17 @@ impl WatchSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_without_watches_are_known_as_such() {
+        let mut set = WatchSet::default();
+        assert!(!(0..128).any(|page| set.may_see(page << 12)));
+        set.set(vec![Watch { gpa: 0x1fff, len: 2, kind: WatchKind::Write }]);
+        let seen: Vec<_> = (0..64).filter(|page| set.may_see(page << 12)).collect();
+        assert_eq!(seen, [1, 2]);
+        set.set(vec![Watch { gpa: 0x5000, len: u64::MAX, kind: WatchKind::Read }]);
+        assert!((0..64).all(|page| set.may_see(page << 12)));
+    }
 
     #[test]
     fn a_watch_sees_overlapping_accesses_of_its_kind() {

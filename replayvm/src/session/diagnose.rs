@@ -8,7 +8,7 @@ use recorder::{Digest, Position};
 
 use super::{Driver, Halt, ReplayError, Replayed};
 use crate::checkpoint::{Checkpoint, PageStore, RamTracker};
-use crate::engine::{Breakpoints, Difference, SoftEngine};
+use crate::engine::{Breakpoints, Difference, PlainEngine};
 use crate::machine::Machine;
 use crate::recording::{OpenRecording, restore};
 
@@ -78,7 +78,7 @@ pub(super) fn first_difference(
     stop: &AtomicBool,
 ) -> Result<Diagnosis, ReplayError> {
     let mut inputs = opened.inputs();
-    let (reference, reference_tracker) = opened.start(|_| Ok(Box::new(SoftEngine)), &mut inputs, store)?;
+    let (reference, reference_tracker) = opened.start(|_| Ok(Box::new(PlainEngine)), &mut inputs, store)?;
     let mut soft = Side { driver: reference, tracker: reference_tracker, inputs };
     let mut inputs = opened.inputs();
     let mut driver = driver;

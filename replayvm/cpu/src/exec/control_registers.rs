@@ -103,7 +103,7 @@ impl<B: Bus> Exec<'_, B> {
         // What CPL 0 leaves in RFLAGS.VM for later would be no mode at all: PE cannot be set in virtual-8086 mode.
         self.cpu.state.cr0 = value;
         self.cpu.state.efer = efer;
-        self.cpu.tlb.flush();
+        self.cpu.select_space();
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl<B: Bus> Exec<'_, B> {
             self.check_pointers(value)?;
         }
         self.cpu.state.cr3 = value;
-        self.cpu.tlb.flush();
+        self.cpu.select_space();
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl<B: Bus> Exec<'_, B> {
             self.check_pointers(state.cr3)?;
         }
         self.cpu.state.cr4 = value;
-        self.cpu.tlb.flush();
+        self.cpu.select_space();
         Ok(())
     }
 

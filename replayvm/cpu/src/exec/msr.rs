@@ -169,7 +169,7 @@ impl<B: Bus> Exec<'_, B> {
         };
         accepted.ok_or(Fault::gp(0))?;
         if index == EFER {
-            self.cpu.tlb.flush();
+            self.cpu.select_space();
         }
         self.bus.observe(self.at, Observation::MsrWrite { index, value });
         Ok(Flow::Next)

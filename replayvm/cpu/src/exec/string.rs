@@ -131,8 +131,8 @@ impl<B: Bus> Exec<'_, B> {
         }
         let privilege = state.privilege();
         let gpa = self.cpu.translate(self.bus, self.at, linear, intent.purpose(), privilege).ok()?;
-        // A store that changes translations must be seen by the next iteration.
-        if intent != Intent::Read && self.cpu.tlb.is_noted(gpa) {
+        // A store that changes translations or code has consequences of its own.
+        if intent != Intent::Read && self.cpu.tlb.pages.tags(gpa) != 0 {
             return None;
         }
         Some((gpa, count))
@@ -158,6 +158,7 @@ impl<B: Bus> Exec<'_, B> {
             let element: [u8; N] = self.bus.read(self.at, Access::Data, from + i * N as u64);
             self.bus.write(self.at, Access::Data, to + i * N as u64, element);
         }
+        self.cpu.follow_memory(self.bus);
         self.skip(number::RSI, shape, count);
         self.skip(number::RDI, shape, count);
         count
@@ -175,6 +176,7 @@ impl<B: Bus> Exec<'_, B> {
         for i in 0..count {
             self.bus.write(self.at, Access::Data, to + i * N as u64, element);
         }
+        self.cpu.follow_memory(self.bus);
         self.skip(number::RDI, shape, count);
         count
     }

@@ -164,7 +164,7 @@ impl<B: Bus> Exec<'_, B> {
         state.cr0 |= cr0::TS;
         if state.cr0 & cr0::PG != 0 {
             state.cr3 = u64::from(words[7]);
-            self.cpu.tlb.flush();
+            self.cpu.select_space();
         }
         let state = &mut self.cpu.state;
         let nested = if how == How::Nest { Rflags::NT.bits() } else { 0 };

@@ -46,9 +46,9 @@ impl FlatBus {
     /// Memory with page tables, GDT, IDT and TSS in it.
     pub fn new() -> Self {
         let mut bus = Self { memory: vec![0; ARENA_LEN], exception: None };
-        bus.put64(PML4, (PML4 + 0x1000) | 7);
-        bus.put64(PML4 + 0x1000, (PML4 + 0x2000) | 7);
-        bus.put64(PML4 + 0x2000 + (ARENA >> 21) * 8, (PML4 + 0x3000) | 7);
+        bus.put64(PML4, (PML4 + 0x1000) | 0x27);
+        bus.put64(PML4 + 0x1000, (PML4 + 0x2000) | 0x27);
+        bus.put64(PML4 + 0x2000 + (ARENA >> 21) * 8, (PML4 + 0x3000) | 0x27);
         let table = PML4 + 0x3000;
         // Accessed and dirty from the start: the walks then write nothing.
         for page in (WINDOW..WINDOW + WINDOW_LEN as u64).step_by(0x1000) {
@@ -121,6 +121,21 @@ impl Bus for FlatBus {
         }
     }
 
+    fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
+        let index = gpa.wrapping_sub(ARENA) as usize;
+        self.memory.get(index..index.wrapping_add(N))?.try_into().ok()
+    }
+    fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
+        let index = gpa.wrapping_sub(ARENA) as usize;
+        let place = self.memory.get_mut(index..index.wrapping_add(N));
+        place.map(|place| place.copy_from_slice(&bytes)).is_some()
+    }
+    fn memory_version(&self) -> u64 {
+        0
+    }
+    fn disturbances(&self) -> u64 {
+        u64::from(self.exception.is_some())
+    }
     fn io_read(&mut self, _at: Moment, _port: u16, _size: u8) -> u32 {
         u32::MAX
     }

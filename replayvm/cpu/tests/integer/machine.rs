@@ -43,6 +43,19 @@ impl Bus for Board {
     fn fetch(&mut self, _at: Moment, gpa: u64, bytes: &mut [u8]) {
         bytes.copy_from_slice(&self.memory[gpa as usize..gpa as usize + bytes.len()]);
     }
+    fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
+        self.memory.get(gpa as usize..gpa as usize + N)?.try_into().ok()
+    }
+    fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
+        let place = self.memory.get_mut(gpa as usize..gpa as usize + N);
+        place.map(|place| place.copy_from_slice(&bytes)).is_some()
+    }
+    fn memory_version(&self) -> u64 {
+        0
+    }
+    fn disturbances(&self) -> u64 {
+        0
+    }
     /// The number of the read, from 1.
     fn io_read(&mut self, _at: Moment, _port: u16, _size: u8) -> u32 {
         self.port_reads += 1;

@@ -83,6 +83,21 @@ impl Bus for TestBus {
             None => bytes.fill(0xff),
         }
     }
+    fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
+        let at = gpa as usize;
+        self.ram.get(at..at.wrapping_add(N))?.try_into().ok()
+    }
+    fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
+        let at = gpa as usize;
+        let place = self.ram.get_mut(at..at.wrapping_add(N));
+        place.map(|place| place.copy_from_slice(&bytes)).is_some()
+    }
+    fn memory_version(&self) -> u64 {
+        0
+    }
+    fn disturbances(&self) -> u64 {
+        (self.log.len() + self.out.len()) as u64
+    }
     fn io_read(&mut self, _: Moment, port: u16, size: u8) -> u32 {
         u32::from(port) | u32::from(size) << 24
     }

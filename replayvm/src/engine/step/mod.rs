@@ -25,7 +25,7 @@ use replayvm_cpu::{CpuState, Mode, Rflags, Shadow, Step};
 
 pub use statistics::{Reason, Statistics};
 
-use super::{Breakpoints, Capabilities, Difference, Engine, EngineError, Stop, soft};
+use super::{Breakpoints, Capabilities, Difference, Engine, EngineError, Stop, attention};
 use crate::machine::{Machine, Platform, position};
 use plain::Plain;
 use trial::{Seen, Trial};
@@ -102,7 +102,7 @@ struct Plan {
     plain: Plain,
     before: CpuState,
     /// The number of the translations that were valid before the step.
-    translations: u32,
+    translations: u64,
     /// What the software CPU's step came to.
     step: Step,
 }
@@ -150,7 +150,7 @@ impl Stepper {
                 return Ok(Stop::Due);
             }
             if platform.wants_attention() {
-                return Ok(soft::attention(platform));
+                return Ok(attention(platform));
             }
             if now >= until {
                 return Ok(Stop::Reached);

@@ -75,8 +75,10 @@ impl Seen {
     /// Performs the stores.
     pub(crate) fn commit(&self, ram: &mut GuestRam) {
         for store in &self.stores {
-            // Stores outside RAM are refused.
-            let _ = ram.write_slice(store.gpa, &store.bytes[..store.len]);
+            for (gpa, byte) in (store.gpa..).zip(&store.bytes[..store.len]) {
+                // Stores outside RAM are refused.
+                let _ = ram.store(gpa, [*byte]);
+            }
         }
     }
 }
@@ -143,6 +145,23 @@ impl Bus for Trial<'_> {
         }
         self.seen.code.extend_from_slice(bytes);
         self.seen.code_at.push((gpa, bytes.len() as u64));
+    }
+
+    /// Every access is to be seen.
+    fn load_plain<const N: usize>(&self, _gpa: u64) -> Option<[u8; N]> {
+        None
+    }
+
+    fn store_plain<const N: usize>(&mut self, _gpa: u64, _bytes: [u8; N]) -> bool {
+        false
+    }
+
+    fn memory_version(&self) -> u64 {
+        self.ram.version()
+    }
+
+    fn disturbances(&self) -> u64 {
+        0
     }
 
     fn io_read(&mut self, _at: Moment, _port: u16, _size: u8) -> u32 {

@@ -100,7 +100,7 @@ pub(crate) struct Vcpu {
     debug: u32,
     /// Events have to be cleared before the next run.
     event_left: bool,
-    translations: Option<u32>,
+    translations: Option<u64>,
 }
 
 impl Vcpu {
@@ -181,14 +181,14 @@ impl Vcpu {
     }
 
     /// Executes the one instruction at CS:RIP. `translations` is the CPU's number of the valid translations.
-    pub(crate) fn step(&mut self, state: &CpuState, plain: Plain, translations: u32) -> Outcome {
+    pub(crate) fn step(&mut self, state: &CpuState, plain: Plain, translations: u64) -> Outcome {
         match self.try_step(state, plain, translations) {
             Ok(outcome) => outcome,
             Err(what) => Outcome::Strange(what),
         }
     }
 
-    fn try_step(&mut self, state: &CpuState, plain: Plain, translations: u32) -> Result<Outcome, String> {
+    fn try_step(&mut self, state: &CpuState, plain: Plain, translations: u64) -> Result<Outcome, String> {
         let native = self.native(state);
         if !self.push(state, plain, native, translations)? {
             return Ok(Outcome::RefusedState);
@@ -252,7 +252,7 @@ impl Vcpu {
         state: &CpuState,
         plain: Plain,
         native: bool,
-        translations: u32,
+        translations: u64,
     ) -> Result<bool, String> {
         // What KVM emulates it translates by the page tables as they are; what runs on the processor goes through shadow
         // page tables or a TLB that stores by the software CPU do not reach.

@@ -117,7 +117,7 @@ pub(super) fn load_bzimage(
         Some(GuestAddress(HIGH_MEMORY)),
     )
     .map_err(|error| BootError::Linux(error.to_string()))?;
-    machine.platform.ram.mark_range_dirty(load, size);
+    machine.platform.ram.device_wrote(load, size);
     header.code32_start = load as u32;
 
     let long = version >= VERSION_XLOADFLAGS && header.xloadflags & HAS_64_BIT_ENTRY != 0;
