@@ -115,7 +115,8 @@ pub struct OpenRecording {
     recording: Recording,
     events: Arc<[(Position, Event)]>,
     maps: Vec<PageMap>,
-    disk_paths: DiskPaths,
+    /// `None`: the disks stay without images.
+    disk_paths: Option<DiskPaths>,
     /// The disk images, once a machine has needed them.
     disks: OnceLock<Vec<DiskImage>>,
 }
@@ -164,27 +165,32 @@ impl OpenRecording {
         if maps.is_empty() {
             return Err(OpenError::NoCheckpoint { path: path.to_owned() });
         }
-        let (path, disk_paths, disks) = (path.to_owned(), DiskPaths::default(), OnceLock::new());
+        let (path, disk_paths, disks) = (path.to_owned(), Some(DiskPaths::default()), OnceLock::new());
         Ok((Self { path, recording, events, maps, disk_paths, disks }, store))
     }
 
     /// Looks for disk images that are not in the recording here first. To be said before a machine is started.
     pub fn look_for_disks_in(&mut self, paths: &DiskPaths) {
-        self.disk_paths = paths.clone();
+        self.disk_paths = Some(paths.clone());
+    }
+
+    /// Starts machines whose disks have no images: to be looked at, not to be run.
+    pub fn leave_disks_out(&mut self) {
+        self.disk_paths = None;
     }
 
     /// The images of the machine's disks: those that the recording holds, and files compared with it, once.
     ///
     /// # Errors
     /// An image is damaged, missing, or another one.
-    fn disks(&self) -> Result<&[DiskImage], OpenError> {
+    fn disks(&self, paths: &DiskPaths) -> Result<&[DiskImage], OpenError> {
         if let Some(disks) = self.disks.get() {
             return Ok(disks);
         }
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let disks = self.recording.description().disks.iter().map(|disk| {
             if !disk.embedded {
-                return Ok(DiskImage::find(disk, folder, &self.disk_paths)?);
+                return Ok(DiskImage::find(disk, folder, paths)?);
             }
             let same = |image: &recorder::Image| image.role == ImageRole::Disk && image.hash == disk.hash;
             let index = self.recording.images().iter().position(same);
@@ -307,9 +313,11 @@ impl OpenRecording {
         store: &PageStore,
     ) -> Result<(Driver, RamTracker), StartError> {
         let description = self.recording.description();
-        let disks = self.disks()?;
+        let disks = self.disk_paths.as_ref().map(|paths| self.disks(paths)).transpose()?;
         let mut machine = Machine::bare(description).map_err(OpenError::from)?;
-        machine.insert_disks(description, disks).map_err(OpenError::from)?;
+        if let Some(disks) = disks {
+            machine.insert_disks(description, disks).map_err(OpenError::from)?;
+        }
         if description.boot == BootKind::Firmware {
             let images =
                 self.images().map_err(|source| OpenError::Read { path: self.path.clone(), source })?;

@@ -10,9 +10,11 @@
 /// Guests and recordings.
 mod common;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use common::{record, replay, settings};
 use iced_x86::code_asm::{CodeAssembler, al, byte_ptr, dword_ptr, dx, eax, esi, word_ptr};
@@ -23,7 +25,7 @@ use replayvm::machine::{
 };
 use replayvm::recording::{OpenError, StartError};
 use replayvm::session::{
-    Divergence, RecordError, RecordSession, ReplayError, ReplaySession, SessionError, Settings,
+    Divergence, Fork, RecordError, RecordSession, ReplayError, ReplaySession, SessionError, Settings, Start,
 };
 use replayvm::timeline::{Landing, Reason, Stops, Timeline, TimelineError, unsupervised};
 
@@ -130,25 +132,36 @@ fn guest(write: impl FnOnce(&mut CodeAssembler)) -> GuestImages {
 /// Reads sectors, changes each by what the entropy device says, writes it back, and prints a byte of it.
 fn changing_guest() -> GuestImages {
     guest(|code| {
-        let (disk, entropy) = (Device::number(0), Device::number(1));
-        disk.start(code);
-        entropy.start(code);
-        entropy.descriptor(code, 0, entropy.rings + BUFFER, (8, 2));
-        code.xor(esi, esi).unwrap();
-        let mut again = code.create_label();
-        code.set_label(&mut again).unwrap();
-        disk.request(code, false, disk.rings + BUFFER);
-        entropy.notify(code);
-        code.mov(eax, dword_ptr(u64::from(entropy.rings + BUFFER))).unwrap();
-        code.xor(dword_ptr(u64::from(disk.rings + BUFFER)), eax).unwrap();
-        disk.request(code, true, disk.rings + BUFFER);
-        print(code, disk.rings + BUFFER);
-        print(code, disk.rings + STATUS);
-        code.inc(esi).unwrap();
-        code.cmp(esi, SECTORS).unwrap();
-        code.jb(again).unwrap();
+        start_changing(code);
+        change(code, SECTORS);
         exit(code);
     })
+}
+
+/// Starts both devices, at the first sector.
+fn start_changing(code: &mut CodeAssembler) {
+    let (disk, entropy) = (Device::number(0), Device::number(1));
+    disk.start(code);
+    entropy.start(code);
+    entropy.descriptor(code, 0, entropy.rings + BUFFER, (8, 2));
+    code.xor(esi, esi).unwrap();
+}
+
+/// Goes on up to a sector.
+fn change(code: &mut CodeAssembler, until: u32) {
+    let (disk, entropy) = (Device::number(0), Device::number(1));
+    let mut again = code.create_label();
+    code.set_label(&mut again).unwrap();
+    disk.request(code, false, disk.rings + BUFFER);
+    entropy.notify(code);
+    code.mov(eax, dword_ptr(u64::from(entropy.rings + BUFFER))).unwrap();
+    code.xor(dword_ptr(u64::from(disk.rings + BUFFER)), eax).unwrap();
+    disk.request(code, true, disk.rings + BUFFER);
+    print(code, disk.rings + BUFFER);
+    print(code, disk.rings + STATUS);
+    code.inc(esi).unwrap();
+    code.cmp(esi, until).unwrap();
+    code.jb(again).unwrap();
 }
 
 fn image_bytes() -> Vec<u8> {
@@ -215,11 +228,43 @@ fn a_run_with_disk_and_entropy_replays_bit_for_bit() {
 }
 
 #[test]
+fn a_run_from_a_fork_has_the_disk_and_the_entropy_of_the_run_from_power_on() {
+    let images = guest(|code| {
+        start_changing(code);
+        change(code, 8);
+        for letter in *b"go" {
+            code.mov(al, u32::from(letter)).unwrap();
+            code.mov(dx, 0x3f8_u32).unwrap();
+            code.out(dx, al).unwrap();
+        }
+        change(code, SECTORS);
+        exit(code);
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { vary_after: Some("go".to_owned()), ..with_disk(&disk_file(folder.path()), 0) };
+    let Start::Ready(fork) = Fork::prepare("guest", &images, &settings, &AtomicBool::new(false)).unwrap()
+    else {
+        panic!("the guest says go")
+    };
+    let mut runner = Arc::new(*fork).runner().unwrap();
+    let mut digests = HashSet::new();
+    for seed in [3, 4, 3, 5] {
+        let forked = runner.run(seed, &AtomicBool::new(false)).unwrap();
+        let whole = Settings { seed, ..settings.clone() };
+        let (path, outcome) = record(folder.path(), &images, &whole, None);
+        assert_eq!((forked.digest, &forked.console), (outcome.end.digest, &outcome.console), "seed {seed}");
+        assert_eq!(replay(&path).digest, forked.digest);
+        digests.insert(forked.digest);
+    }
+    assert_eq!(digests.len(), 3);
+}
+
+#[test]
 fn every_engine_serves_requests_at_the_same_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = changing(folder.path(), u64::MAX);
     let expected = replay(&path);
-    for engine in ["step", "lockstep"] {
+    for engine in ["plain", "step", "lockstep"] {
         match ReplaySession::open(&path, engine) {
             Ok(mut session) => {
                 let report = session.run(None, &Arc::default(), |_| {}).unwrap();

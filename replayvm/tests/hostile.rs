@@ -23,7 +23,7 @@ use common::{corpora_guest, record, settings};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::{
-    CheckpointRecord, Digest, End, EndReason, Event, Exit, Image, MachineDescription, Page, PageHash,
+    CheckpointRecord, Digest, Disk, End, EndReason, Event, Exit, Image, MachineDescription, Page, PageHash,
     Position, Recording, RecordingWriter, Section,
 };
 use replayvm::checkpoint::PageMap;
@@ -364,6 +364,45 @@ fn absurd_machines_are_refused_before_anything_is_allocated() {
         put_together(&spoilt, parts);
         assert!(OpenRecording::open(&spoilt).is_err());
     }
+}
+
+#[test]
+fn absurd_disks_are_refused_or_missed_and_a_recording_of_one_disk_is_none_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts = take_apart(&sample(folder.path()));
+    let spoilt = folder.path().join("spoilt.rvm");
+    let with = |disks: Vec<Disk>| {
+        let mut parts = parts.clone();
+        parts.description.disks = disks;
+        put_together(&spoilt, parts);
+    };
+    let disk = |size, embedded| Disk {
+        name: "../../etc/passwd".to_owned(),
+        path: "/dev/zero".to_owned(),
+        hash: [7; 32],
+        size,
+        embedded,
+        read_only: false,
+    };
+    for disks in
+        [vec![disk(0, true)], vec![disk(513, false)], vec![disk(1 << 60, true)], vec![disk(512, true); 8]]
+    {
+        with(disks);
+        assert!(OpenRecording::open(&spoilt).is_err());
+    }
+    // These can be, but the images cannot be had: the machine is never built.
+    for disks in [vec![disk(256 << 30, true)], vec![disk(512, false)], vec![disk(512, true)]] {
+        with(disks);
+        let error = Timeline::open(&spoilt).err().unwrap().to_string();
+        assert!(error.contains("passwd") || error.contains("/dev/zero"), "{error}");
+    }
+    // A machine with an entropy device has a section that a recording of one without it lacks.
+    let mut other = parts.clone();
+    other.description.entropy_device = true;
+    put_together(&spoilt, other);
+    let error = Timeline::open(&spoilt).err().unwrap();
+    let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    assert!(chain.map(ToString::to_string).any(|text| text.contains("virtio-rng")), "{error}");
 }
 
 #[test]

@@ -265,6 +265,9 @@ pub struct Info {
 pub struct Exits {
     /// The recording
     pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
     /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
     /// memory]
     #[arg(long, value_name = "FILE")]

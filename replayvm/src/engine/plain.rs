@@ -26,12 +26,14 @@ impl Engine for PlainEngine {
         breakpoints: &Breakpoints,
     ) -> Result<Stop, EngineError> {
         loop {
-            let Machine { cpu, platform } = &mut *machine;
-            match cpu.step(platform) {
+            let step = machine.cpu.step(&mut machine.platform);
+            machine.after_step();
+            match step {
                 Step::Done => {}
                 Step::Idle => return Ok(Stop::Idle),
                 Step::Shutdown => return Ok(Stop::Shutdown),
             }
+            let Machine { cpu, platform } = &mut *machine;
             let now = cpu.state.now;
             if now.offset == 0 && now.tick >= platform.due_tick {
                 return Ok(Stop::Due);

@@ -47,7 +47,8 @@ pub enum DiskError {
     },
     /// The recording does not hold the image, and the file is nowhere.
     #[error(
-        "the disk image `{name}` is not in the recording and not to be found: looked for {}",
+        "the disk image `{name}` is not in the recording and not to be found: looked for {}; say where it is with \
+         --disk-path {name}=FILE",
         list(tried)
     )]
     Missing {
@@ -175,7 +176,8 @@ impl DiskImage {
         let named = elsewhere.0.iter().filter(|(name, _)| *name == disk.name).map(|(_, path)| path.clone());
         // A name from a recording is a name, not a way out of the folder.
         let beside = Path::new(&disk.name).file_name().map(|name| folder.join(name));
-        let tried: Vec<_> = named.chain([PathBuf::from(&disk.path)]).chain(beside).collect();
+        let mut tried: Vec<_> = named.chain([PathBuf::from(&disk.path)]).chain(beside).collect();
+        tried.dedup();
         let mut first_wrong = None;
         for path in tried.iter().filter(|path| path.exists()) {
             match Self::compared(disk, path) {

@@ -177,7 +177,7 @@ impl Platform {
         let writes = self.devices.serve_virtio(at, &mut self.ram, self.entropy.as_mut());
         if !self.watches.is_empty() {
             for (gpa, len) in &writes {
-                self.watches.access(at, *gpa, *len, true);
+                self.watched_access(moment, *gpa, *len, true);
             }
         }
         self.after_device_access(moment);

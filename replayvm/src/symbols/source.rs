@@ -42,7 +42,7 @@ impl std::fmt::Display for Origin {
 /// # Errors
 /// As [`of_machine`], or the recording cannot be opened.
 pub fn of_recording(path: &Path, file: Option<&Path>) -> Result<Option<Symbols>, SymbolsError> {
-    let mut timeline = Timeline::open(path)?;
+    let mut timeline = Timeline::open_to_look(path)?;
     let opened = timeline.opened();
     let last = opened.checkpoint_position(opened.checkpoints().saturating_sub(1));
     timeline.seek(last, &mut unsupervised())?;

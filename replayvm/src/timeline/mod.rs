@@ -96,6 +96,21 @@ impl Timeline {
     pub fn open_finding(path: &Path, disks: &DiskPaths) -> Result<Self, TimelineError> {
         let (mut opened, store) = OpenRecording::open(path)?;
         opened.look_for_disks_in(disks);
+        Self::over(opened, store)
+    }
+
+    /// The same to look at checkpoints and not to run: disk images that are not in the recording are left out, and need not be
+    /// had. Where the guest then asks for one, it gets an error that it did not get, and the replay diverges.
+    ///
+    /// # Errors
+    /// The recording cannot be opened.
+    pub fn open_to_look(path: &Path) -> Result<Self, TimelineError> {
+        let (mut opened, store) = OpenRecording::open(path)?;
+        opened.leave_disks_out();
+        Self::over(opened, store)
+    }
+
+    fn over(opened: OpenRecording, store: PageStore) -> Result<Self, TimelineError> {
         let mut inputs = opened.inputs();
         let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine::new())), &mut inputs, &store)?;
         let end = opened.last_position();

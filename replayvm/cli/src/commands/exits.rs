@@ -43,7 +43,7 @@ impl Places {
     fn new(arguments: &Exits) -> Result<Self, Failure> {
         Ok(Self {
             symbols: symbols::of_recording(&arguments.file, arguments.symbols.as_deref())?,
-            timeline: Timeline::open(&arguments.file)?,
+            timeline: Timeline::open_finding(&arguments.file, &arguments.disks.paths())?,
             started: false,
             stop: crate::interrupt_flag()?,
         })

@@ -231,7 +231,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
 
 /// How the run ended, and where in the program: the last checkpoint of a recording that was closed is of its end.
 fn end_row(end: &End, arguments: &Info) -> Result<EndRow, Failure> {
-    let mut timeline = Timeline::open(&arguments.file)?;
+    let mut timeline = Timeline::open_to_look(&arguments.file)?;
     let opened = timeline.opened();
     let last = opened.checkpoint_position(opened.checkpoints().saturating_sub(1));
     let (mut rip, mut place) = (None, None);

@@ -55,9 +55,7 @@ impl DeviceMemory<'_> {
 
     /// Notes a write that was made through [`GuestRam::memory`].
     pub(super) fn written(&mut self, gpa: u64, len: u64) {
-        for gfn in gpa >> 12..=(gpa + len.max(1) - 1) >> 12 {
-            self.ram.mark_dirty(gfn);
-        }
+        self.ram.device_wrote(gpa, len);
         self.writes.push((gpa, len));
     }
 }
