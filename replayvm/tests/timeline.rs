@@ -398,3 +398,20 @@ fn a_restore_that_fails_half_way_leaves_nothing_behind() {
         assert!(page == [0; 4096], "page {gfn:#x}");
     }
 }
+
+#[test]
+fn places_that_are_run_to_in_their_order_are_those_that_are_sought() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = record(folder.path(), "lost-update", 5_000);
+    let (mut running, mut seeking) =
+        (Timeline::open(&path).expect("opens"), Timeline::open(&path).expect("opens"));
+    let exits: Vec<Position> =
+        running.opened().recording().exits().map(|exit| exit.expect("reads").0).collect();
+    for at in exits.into_iter().chain([running.end()]) {
+        running.run_to(at, &mut unsupervised()).expect("runs");
+        seeking.seek(at, &mut unsupervised()).expect("seeks");
+        assert_eq!(running.position(), at);
+        assert_eq!(cpu_digest(&running), cpu_digest(&seeking), "{at}");
+    }
+    assert_eq!(running.run_to(Position::START, &mut unsupervised()).expect("runs").position, running.end());
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use recorder::EndReason;
+use replayvm::console::{Cleaner, Colours};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -89,9 +90,10 @@ pub fn progress(length: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// Console output of a guest, made fit for a terminal: control characters but line feeds and tabs are dropped.
+/// Console output of a guest, made fit for a terminal: control characters but line feeds and tabs are dropped, and escape
+/// sequences are dropped whole.
 pub fn console(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    Cleaner::whole(Colours::Dropped, bytes)
 }
 
 #[cfg(test)]
