@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use common::{boot_sector, corpora_guest, record, replay, settings};
 use iced_x86::code_asm::*;
-use recorder::{EndReason, Position};
+use recorder::{EndReason, Event, Position};
 use replayvm::engine::{Breakpoints, SoftEngine};
 use replayvm::machine::{GuestImages, Machine};
-use replayvm::session::{Driver, Halt, Live, Perturbation, RecordSession, ReplaySession, Settings};
+use replayvm::session::{Driver, Halt, Inputs, Live, Perturbation, RecordSession, ReplaySession, Settings};
 use replayvm::timeline::{Progress, Reason, Timeline, unsupervised};
 
 /// HLT with interrupts on, again and again; nothing of the machine will ever wake it.
@@ -353,4 +353,49 @@ fn features_are_what_the_recording_says_and_cannot_be_what_the_cpu_lacks() {
     description.cpu_features = vec!["+avx".to_owned()];
     let error = Machine::boot(&description, &asks_for_features()).unwrap_err();
     assert_eq!(error.to_string(), "the CPU does not have the feature `avx`: it is replayvm-v2");
+}
+
+#[test]
+fn a_silent_guest_beside_a_person_waits_for_them_after_a_minute_of_its_time() {
+    let (sender, receiver) = mpsc::channel();
+    let mut inputs = Live::new(0, Perturbation::NONE, Some(receiver));
+    let at = |tick| Position::new(tick, 0);
+    let (second, never) = (1_000_000_000, u64::MAX / 4);
+    for tick in 1..60 {
+        assert_eq!(inputs.idle(at(tick), Some(second), 1), Some(second), "at once");
+    }
+    // From here on it would wait for as long as it says, but for a person who says something.
+    sender.send(b"x".to_vec()).unwrap();
+    assert_eq!(inputs.idle(at(60), Some(never), 1), Some(0));
+    assert_eq!(inputs.serial(at(60), 1), b"x");
+    assert_eq!(
+        inputs.take_events(),
+        [(at(60), Event::Idle { ns: 0 }), (at(60), Event::Serial { bytes: b"x".to_vec() })]
+    );
+    // What it was told, or says, gives it time again; so does a person who goes.
+    assert_eq!(inputs.idle(at(61), Some(59 * second), 1), Some(59 * second));
+    inputs.said(b"> ");
+    assert_eq!(inputs.idle(at(62), Some(59 * second), 1), Some(59 * second));
+    drop(sender);
+    assert_eq!(inputs.serial(at(62), 1), b"");
+    assert_eq!(inputs.idle(at(63), Some(never), 1), Some(never));
+    assert_eq!(inputs.take_events(), []);
+}
+
+#[test]
+fn in_real_time_an_idle_guest_hears_only_what_fits_and_who_stops_it_is_heard() {
+    let (sender, receiver) = mpsc::channel();
+    let mut inputs = Live::new(0, Perturbation::NONE, Some(receiver));
+    inputs.wait_in_real_time(true);
+    sender.send(b"x".to_vec()).unwrap();
+    let at = Position::new(1, 0);
+    assert_eq!(inputs.idle(at, Some(5_000_000), 0), Some(5_000_000), "no room, so it waits to the end");
+    assert_eq!(inputs.idle(at, Some(u64::MAX / 4), 1), Some(0));
+    assert_eq!(inputs.serial(at, 1), b"x");
+    let stop = Arc::new(AtomicBool::new(true));
+    inputs.stop_when(Arc::clone(&stop));
+    assert!(!inputs.wants_rest());
+    let waited = inputs.idle(at, Some(u64::MAX / 4), 1).unwrap();
+    assert!(waited < u64::MAX / 4 && inputs.wants_rest());
+    assert_eq!(inputs.take_events().last(), Some(&(at, Event::Idle { ns: waited })));
 }

@@ -83,6 +83,12 @@ impl Replayvm {
         Self { command, patience: PATIENCE }
     }
 
+    /// It may take long: many runs, or a long one.
+    pub fn patiently(mut self) -> Self {
+        self.patience *= 20;
+        self
+    }
+
     /// In this folder.
     pub fn inside(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);

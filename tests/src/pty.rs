@@ -129,6 +129,11 @@ impl Person {
         }
     }
 
+    /// Gives things so much time, instead of two minutes.
+    pub fn waits(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Waits for the command's end. Gives what it complained of and how it ended, what was seen until then, and what the
     /// terminal is set to after it.
     pub fn leaves(mut self) -> (Finished, String, Attributes) {

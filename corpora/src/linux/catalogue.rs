@@ -1,6 +1,6 @@
 //! The table of the Linux guests.
 
-use super::programs::{judged, workload};
+use super::programs::{JOB_BEGINS, judged, workload};
 use super::{BuildError, Initramfs, LinuxGuest};
 
 /// What all of them say to the kernel. `nokaslr` so that symbols are where the kernel's file has them, the tests of the
@@ -23,6 +23,7 @@ macro_rules! fixed {
             failing_seeds: None,
             memory_bytes: MEMORY_BYTES,
             command_line: COMMAND_LINE,
+            vary_after: Some(JOB_BEGINS),
             program: Some(concat!($name, "-fixed")),
             initramfs: || judged(concat!($name, "-fixed")),
         }),*]
@@ -41,6 +42,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: None,
         program: None,
         initramfs: || job("echo hello from init"),
     },
@@ -52,6 +54,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: None,
         program: None,
         initramfs: || Ok(Initramfs::new()?.shell()),
     },
@@ -63,6 +66,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: None,
         program: None,
         initramfs: || workload(20, 100_000, 1024),
     },
@@ -74,6 +78,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: Some(JOB_BEGINS),
         program: Some("data-race"),
         initramfs: || judged("data-race"),
     },
@@ -85,6 +90,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: Some(JOB_BEGINS),
         program: Some("signal-handler"),
         initramfs: || judged("signal-handler"),
     },
@@ -96,6 +102,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: Some(JOB_BEGINS),
         program: Some("toctou"),
         initramfs: || judged("toctou"),
     },

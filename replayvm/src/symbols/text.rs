@@ -14,6 +14,10 @@ pub(super) fn symbols(bytes: &[u8]) -> Option<Table> {
         let (Some(address), Some(letter), Some(name)) = (words.next(), words.next(), words.next()) else {
             return None;
         };
+        // What comes after the name is its module; other words are prose.
+        if words.next().is_some_and(|word| !word.starts_with('[')) || words.next().is_some() {
+            return None;
+        }
         let (address, letter) = (u64::from_str_radix(address, 16).ok()?, one(letter)?);
         // Undefined ones, and what the kernel does not show to everybody.
         if matches!(letter, b'U') || (address == 0 && letter != b'A' && letter != b'a') {

@@ -419,6 +419,50 @@ impl Maker<'_> {
         }
     }
 
+    /// Operands that have something to do with each other, where chance alone would hardly ever make such.
+    fn related(&mut self, insn: &Instruction) -> Option<[u128; 2]> {
+        let strings = matches!(
+            insn.mnemonic(),
+            M::Pcmpestri | M::Pcmpestri64 | M::Pcmpistri | M::Pcmpestrm | M::Pcmpestrm64 | M::Pcmpistrm
+        );
+        if strings && !self.dice.one_in(8) {
+            // Few different elements, zeros now and then.
+            let letters: [u8; 4] = [0, 1, 0x7f, 0x80]
+                .map(|edge| if self.dice.one_in(2) { edge } else { self.dice.bits() as u8 });
+            let zeros = self.dice.pick(&[2, 8, 64]);
+            let words = insn.immediate8() & 1 != 0;
+            let mut text = || {
+                let mut bytes = [0; 16];
+                for byte in &mut bytes {
+                    *byte = if self.dice.one_in(zeros) { 0 } else { self.dice.pick(&letters[1..]) };
+                }
+                if words {
+                    (0..8).for_each(|i| bytes[2 * i + 1] = self.dice.pick(&[0, 0, bytes[2 * i]]));
+                }
+                u128::from_le_bytes(bytes)
+            };
+            let mut pair = [text(), text()];
+            if self.dice.one_in(3) {
+                // The one is found in the other, somewhere.
+                pair[1] = pair[0] << (8 * self.dice.below(16));
+            }
+            for register in [0, 2] {
+                let whole = Register::RAX + register as u32;
+                let addresses = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
+                if !addresses.contains(&whole) && !self.dice.one_in(4) {
+                    self.input.gpr[register] = self.dice.below(36).wrapping_sub(18);
+                }
+            }
+            return Some(pair);
+        }
+        if insn.mnemonic() == M::Ptest && self.dice.one_in(2) {
+            let first = self.dice.vector();
+            let second = self.dice.pick(&[first, !first, 0]) & self.dice.vector();
+            return Some([first, second]);
+        }
+        None
+    }
+
     pub fn memory_address(&self, insn: &Instruction) -> Option<u64> {
         let memory = (0..insn.op_count()).find(|&i| insn.op_kind(i) == OpKind::Memory)?;
         insn.virtual_address(memory, 0, |r, _, _| Some(value_of(&self.input, self.fs_base, r)))
@@ -434,7 +478,18 @@ impl Maker<'_> {
             _ => {}
         }
         self.patch(stack, &top.to_le_bytes());
+        let related = self.related(insn);
+        if let Some([first, second]) = related {
+            for (register, value) in [(insn.op1_register(), second), (insn.op0_register(), first)] {
+                if register.is_xmm() {
+                    self.input.set_xmm(register.number(), value);
+                }
+            }
+        }
         let Some(address) = self.memory_address(insn) else { return };
+        if let Some([_, second]) = related {
+            return self.patch(address, &second.to_le_bytes());
+        }
         let mut bytes = self.dice.vector().to_le_bytes().to_vec();
         let rax = self.input.gpr[0].to_le_bytes();
         let rdx = self.input.gpr[2].to_le_bytes();

@@ -195,3 +195,29 @@ fn a_call_to_a_task_state_switches_and_iret_comes_back() {
     assert_eq!((state.rip, state.gpr[3], state.tr.selector), (CODE + 13, 77, TSS_SELECTOR));
     assert_eq!((state.rflags, machine.bus.get::<1>(GDT + u64::from(GATE) + 5)), (2, [0x89]));
 }
+
+#[test]
+fn an_x87_environment_has_the_shape_of_its_mode() {
+    // Three words below ones, then where the pointers would be: 16 bits below ones, or all of 32.
+    let words = [0x7f, 3, 0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    let with_ones_at = |places: &[usize]| {
+        let mut image = [0; 28];
+        image[..12].copy_from_slice(&words);
+        for &place in places {
+            image[place..place + 2].fill(0xff);
+        }
+        image
+    };
+    for (machine, bits, places) in [(Machine::real(), 16, &[14, 22][..]), (Machine::long(), 64, &[26])] {
+        let mut machine = machine.code(CODE, |_| {});
+        machine.assemble(bits, CODE, |a| {
+            a.fninit().unwrap();
+            // FNSTENV with 32 bits, at [BX] or [RDI].
+            a.db(if bits == 16 { &[0x66, 0xd9, 0x37] } else { &[0xd9, 0x37] }).unwrap();
+        });
+        machine.cpu.state.gpr[3] = 0x600;
+        machine.cpu.state.gpr[7] = 0x600;
+        machine.steps(2);
+        assert_eq!(machine.bus.get::<28>(0x600), with_ones_at(places));
+    }
+}

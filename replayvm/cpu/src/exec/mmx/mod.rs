@@ -13,17 +13,13 @@ use super::sse::{integer, pairs, shift, shuffle};
 use crate::access::Intent;
 use crate::bus::Bus;
 use crate::exec::{Exec, Flow};
-use crate::fault::{Fault, Vector};
+use crate::fault::Fault;
 use crate::state::cr0;
 
-/// FSW: an unmasked exception is pending.
-const PENDING: u16 = 0x80;
 /// FSW: the top of the stack.
 const TOP: u16 = 0x3800;
 /// Sign and exponent of a register that MMX has written.
 const ABOVE: u128 = 0xffff << 64;
-/// #MF.
-const MF: Fault = Fault { vector: Vector::X87, error_code: None, detail: 0 };
 
 impl<B: Bus> Exec<'_, B> {
     /// Executes an instruction that has an MMX operand; #UD for one that is not of MMX.
@@ -108,10 +104,8 @@ impl<B: Bus> Exec<'_, B> {
             Err(Fault::UD)
         } else if state.cr0 & cr0::TS != 0 {
             Err(Fault::NM)
-        } else if state.fsw & PENDING != 0 {
-            Err(MF)
         } else {
-            Ok(())
+            self.x87_wait()
         }
     }
 

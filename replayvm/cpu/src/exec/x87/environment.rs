@@ -3,8 +3,6 @@
 //! An image is seven fields of 2 or of 4 bytes, control, status and tag word first; FSAVE puts the eight registers behind
 //! them, 10 bytes each. The other four fields are the pointers to the last instruction and its operand: zero.
 
-use std::ops::Range;
-
 use iced_x86::Mnemonic as M;
 
 use super::control::STATUS_MASK;
@@ -83,12 +81,12 @@ impl<B: Bus> Exec<'_, B> {
             }
         }
         if field == 4 {
-            let above: &[Range<usize>] = match state.mode() {
-                Mode::Real | Mode::Virtual8086 => &[14..16, 22..24],
-                _ => &[26..28],
+            let above: &[usize] = match state.mode() {
+                Mode::Real | Mode::Virtual8086 => &[14, 22],
+                _ => &[26],
             };
-            for range in above {
-                if let Some(high) = image.get_mut(range.clone()) {
+            for &at in above {
+                if let Some(high) = image.get_mut(at..at + 2) {
                     high.fill(0xff);
                 }
             }
