@@ -605,6 +605,16 @@ fn a_restored_device_goes_on_as_the_saved_one() {
 }
 
 #[test]
+fn the_sections_have_fixed_names_versions_and_lengths() {
+    let bench = Bench::new(&[image(&numbered(8), false), image(&numbered(8), true)], 0);
+    let sections = bench.devices.save();
+    let virtio = sections.iter().filter(|section| section.name.starts_with("virtio"));
+    let summary: Vec<_> = virtio.map(|s| (s.name.as_str(), s.version, s.bytes.len())).collect();
+    // A change here is a change of format: raise the version of the section.
+    assert_eq!(summary, [("virtio-blk0", 1, 59), ("virtio-blk1", 1, 59), ("virtio-rng", 1, 59)]);
+}
+
+#[test]
 fn sections_that_lie_are_refused_by_name() {
     let mut bench = Bench::disk();
     let saved = bench.devices.save();
