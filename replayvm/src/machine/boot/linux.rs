@@ -110,13 +110,8 @@ pub(super) fn load_bzimage(
     if end > ram_bytes {
         return Err(BootError::TooLarge { what: "the kernel", end, ram_bytes });
     }
-    BzImage::load(
-        machine.platform.ram.memory(),
-        Some(GuestAddress(load)),
-        &mut Cursor::new(image),
-        Some(GuestAddress(HIGH_MEMORY)),
-    )
-    .map_err(|error| BootError::Linux(error.to_string()))?;
+    BzImage::load(machine.platform.ram.memory(), Some(GuestAddress(load)), &mut Cursor::new(image), None)
+        .map_err(|error| BootError::Linux(error.to_string()))?;
     machine.platform.ram.device_wrote(load, size);
     header.code32_start = load as u32;
 
