@@ -371,6 +371,66 @@ fn code_that_a_disk_brings_is_the_code_that_runs() {
     assert_eq!(replay(&path).console, outcome.console);
 }
 
+#[test]
+fn page_tables_that_a_disk_brings_are_those_that_are_walked() {
+    // Each sector is a part of a page table that maps all its pages to one: the first to one with an A, the second to one with a B.
+    const TABLE_GPA: u32 = 0x80_1000;
+    const DIRECTORY: u32 = 0x80_0000;
+    const PAGES: [u32; 2] = [0x60_0000, 0x70_0000];
+    let sector = |page: u32| (page | 3).to_le_bytes().repeat(128);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tables.img");
+    fs::write(&file, PAGES.map(sector).concat()).unwrap();
+    let images = guest(|code| {
+        use iced_x86::code_asm::{cr0, cr3, cr4, ecx};
+        let disk = Device::number(0);
+        disk.start(code);
+        for (page, letter) in PAGES.into_iter().zip(*b"AB") {
+            code.mov(byte_ptr(u64::from(page)), u32::from(letter)).unwrap();
+        }
+        // Everything is mapped to itself in pages of 4 MiB, but the second 4 MiB through the table.
+        let mut again = code.create_label();
+        code.xor(ecx, ecx).unwrap();
+        code.mov(eax, 0x83_u32).unwrap();
+        code.set_label(&mut again).unwrap();
+        code.mov(dword_ptr(ecx * 4 + DIRECTORY), eax).unwrap();
+        code.add(eax, 0x40_0000_u32).unwrap();
+        code.inc(ecx).unwrap();
+        code.cmp(ecx, 1024_u32).unwrap();
+        code.jb(again).unwrap();
+        code.mov(dword_ptr(u64::from(DIRECTORY + 4)), TABLE_GPA | 3).unwrap();
+        code.mov(eax, cr4).unwrap();
+        code.or(eax, 0x10_u32).unwrap();
+        code.mov(cr4, eax).unwrap();
+        code.mov(eax, DIRECTORY).unwrap();
+        code.mov(cr3, eax).unwrap();
+        code.mov(eax, cr0).unwrap();
+        code.or(eax, 0x8000_0000_u32).unwrap();
+        code.mov(cr0, eax).unwrap();
+        code.xor(esi, esi).unwrap();
+        let mut again = code.create_label();
+        code.set_label(&mut again).unwrap();
+        disk.request(code, false, TABLE_GPA);
+        print(code, 0x40_5000);
+        code.xor(esi, 1).unwrap();
+        code.inc(byte_ptr(0x32_0000_u64)).unwrap();
+        code.cmp(byte_ptr(0x32_0000_u64), 8).unwrap();
+        code.jb(again).unwrap();
+        exit(code);
+    });
+    let settings = Settings { disks: vec![DiskImage::open(&file, true, 0).unwrap()], ..settings() };
+    let (path, outcome) = record(folder.path(), &images, &settings, None);
+    assert_eq!(String::from_utf8_lossy(&outcome.console), "ABABABAB", "{:?}", outcome.end);
+    for engine in ["soft", "plain"] {
+        let mut session = ReplaySession::open(&path, engine).unwrap();
+        assert_eq!(
+            session.run(None, &Arc::default(), |_| {}).unwrap().digest,
+            outcome.end.digest,
+            "{engine}"
+        );
+    }
+}
+
 /// Why a recording cannot be replayed.
 fn refusal(path: &Path, disks: &DiskPaths) -> DiskError {
     let replayed = ReplaySession::open_finding(path, "soft", disks).err().expect("refused");

@@ -69,8 +69,8 @@ pub fn first_page(bytes: &[u8]) -> usize {
 /// Puts another version of the rules into the description, and the right checksum before it.
 pub fn patch_rules_of_description(bytes: &mut [u8], rules: u32) {
     let (_, at, length) = frames(bytes)[0];
-    // The archive's root is its last 77 bytes; memory_bytes and ns_per_tick come first there.
-    let field = at + length - 77 + 8 + 4;
+    // The archive's root is its last 94 bytes; memory_bytes and ns_per_tick come first there.
+    let field = at + length - 94 + 8 + 4;
     bytes[field..field + 4].copy_from_slice(&rules.to_le_bytes());
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(&bytes[at..at + 4]);

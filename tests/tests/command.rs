@@ -198,6 +198,77 @@ fn a_cpu_feature_that_was_taken_away_is_in_the_recording() {
     assert_eq!(info(&path)["cpu_features"], serde_json::json!(["-sse4_2", "+hypervisor"]));
 }
 
+/// A bzImage that does nothing: 4 KiB that wants to be at 2 MiB and to have 1 MiB, and a command line of ten bytes.
+fn bzimage() -> Vec<u8> {
+    let mut image = vec![0; 2 * 512 + 4096];
+    image[1024..].fill(0xf4);
+    let fields: [(usize, &[u8]); 11] = [
+        (0x1f1, &[1]),
+        (0x1f4, &[0, 1]),
+        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
+        (0x202, b"HdrS\x0f\x02"),
+        (0x211, &[1]),
+        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
+        (0x234, &[1]),
+        (0x236, &[1]),
+        (0x238, &[10]),
+        (0x25a, &[0x20]),
+        (0x262, &[0x10]),
+    ];
+    for (at, bytes) in fields {
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    image
+}
+
+#[test]
+fn a_linux_kernel_that_cannot_be_booted_is_refused_with_the_reason() {
+    record_bytes(&bzimage()[..1100], &[]).refused(&["Linux kernel cannot be booted", "cut off"]);
+    record_bytes(&bzimage(), &["--memory", "2M"]).refused(&[
+        "the kernel needs memory",
+        "0x300000",
+        "--memory",
+    ]);
+    record_bytes(&bzimage(), &["--append", "0123456789a"]).refused(&["command line", "10 bytes"]);
+    let mut old = bzimage();
+    old[0x206] = 1;
+    old[0x207] = 2;
+    record_bytes(&old, &[]).refused(&["boot protocol", "2.02"]);
+}
+
+#[test]
+fn an_initrd_that_is_not_there_does_not_fit_or_is_not_wanted_is_refused() {
+    record_bytes(&bzimage(), &["--initrd", "/nowhere/initrd"]).refused(&["/nowhere/initrd", "No such file"]);
+    let folder = folder();
+    let initrd = folder.path().join("initrd");
+    fs::write(&initrd, vec![0; 2 << 20]).unwrap();
+    let initrd = path_text(&initrd);
+    record_bytes(&bzimage(), &["--memory", "4M", "--initrd", initrd]).refused(&[
+        "initial RAM disk",
+        "0x200000 bytes",
+        "--memory",
+    ]);
+    record_corpora(&["--initrd", initrd]).refused(&["only a Linux or PVH kernel"]);
+}
+
+#[test]
+fn a_linux_kernel_and_its_initrd_are_in_the_recording() {
+    let folder = folder();
+    let (kernel, initrd) = (folder.path().join("bzImage"), folder.path().join("initrd"));
+    fs::write(&kernel, bzimage()).unwrap();
+    fs::write(&initrd, b"archive").unwrap();
+    let path = folder.path().join("run.rvm");
+    // It halts at its first instruction, with interrupts off.
+    let options = ["--memory", "4M", "--append", "quiet", "--initrd", path_text(&initrd)];
+    let finished = record(path_text(&kernel), &path, &options).exits(1);
+    assert!(finished.stdout.contains("FAILED"), "{finished}");
+    fs::remove_file(&kernel).unwrap();
+    fs::remove_file(&initrd).unwrap();
+    run(["replay", path_text(&path)]).exits(0);
+    let text = run(["info", path_text(&path)]).exits(0);
+    assert!(text.stdout.contains("initrd") && text.stdout.contains("quiet"), "{text}");
+}
+
 #[test]
 fn a_boot_sector_takes_no_modules() {
     let mut sector = [0; 512];

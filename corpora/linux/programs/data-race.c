@@ -7,7 +7,7 @@
 
 #include "report.h"
 
-enum { ACCOUNTS = 8, OPENING = 100000000, PAYMENTS = 1500 };
+enum { ACCOUNTS = 8, OPENING = 100000000, PAYMENTS = 800 };
 
 static long balances[ACCOUNTS];
 

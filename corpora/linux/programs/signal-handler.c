@@ -9,7 +9,7 @@
 
 #include "report.h"
 
-enum { ROUTES = 700, PERIOD_US = 3000, BLOCK = 1024 };
+enum { ROUTES = 450, PERIOD_US = 3000, BLOCK = 1024 };
 
 struct route {
 	unsigned network, metric, port;

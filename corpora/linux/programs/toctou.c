@@ -16,7 +16,7 @@
 #define SPOOL "/tmp/spool"
 #define SECRET "/tmp/secret"
 
-enum { USER = 1000, JOBS = 700, SIZE = 512 };
+enum { USER = 1000, JOBS = 350, SIZE = 512 };
 
 static const char note[] = "a note of the user's own\n";
 static const char secret[] = "for root only\n";

@@ -1,6 +1,6 @@
 //! The table of the Linux guests.
 
-use super::programs::{judged, workload};
+use super::programs::{JOB_BEGINS, judged, workload};
 use super::{BuildError, Initramfs, LinuxGuest};
 
 /// What all of them say to the kernel. `nokaslr` so that symbols are where the kernel's file has them, the tests of the
@@ -23,6 +23,7 @@ macro_rules! fixed {
             failing_seeds: None,
             memory_bytes: MEMORY_BYTES,
             command_line: COMMAND_LINE,
+            vary_after: Some(JOB_BEGINS),
             program: Some(concat!($name, "-fixed")),
             initramfs: || judged(concat!($name, "-fixed")),
         }),*]
@@ -41,6 +42,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: None,
         program: None,
         initramfs: || job("echo hello from init"),
     },
@@ -52,6 +54,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: None,
         program: None,
         initramfs: || Ok(Initramfs::new()?.shell()),
     },
@@ -63,6 +66,7 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         failing_seeds: None,
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: None,
         program: None,
         initramfs: || workload(20, 100_000, 1024),
     },
@@ -71,9 +75,10 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         title: "two threads that move money between accounts",
         bug: "pay() reads two balances, checks them and stores them without a lock; a thread preempted in between undoes the other's payments",
         oracle: "no money comes or goes",
-        failing_seeds: None,
+        failing_seeds: Some((21, 200)),
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: Some(JOB_BEGINS),
         program: Some("data-race"),
         initramfs: || judged("data-race"),
     },
@@ -82,9 +87,10 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         title: "a daemon that reads routes as text and its settings at every alarm",
         bug: "parse() and on_alarm() both use strtok(), which keeps its place in one variable; an alarm inside parse() loses the rest of a route",
         oracle: "every route in the table is the one that was sent",
-        failing_seeds: None,
+        failing_seeds: Some((17, 200)),
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: Some(JOB_BEGINS),
         program: Some("signal-handler"),
         initramfs: || judged("signal-handler"),
     },
@@ -93,9 +99,10 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         title: "a print service of root's and a user who swaps his file for a link, on tmpfs",
         bug: "fetch() asks lstat() whether the file is the user's own and then opens it by name; the user runs in between",
         oracle: "what is for root only is never printed",
-        failing_seeds: None,
+        failing_seeds: Some((29, 200)),
         memory_bytes: MEMORY_BYTES,
         command_line: COMMAND_LINE,
+        vary_after: Some(JOB_BEGINS),
         program: Some("toctou"),
         initramfs: || judged("toctou"),
     },

@@ -20,6 +20,9 @@ pub struct LinuxGuest {
     pub memory_bytes: u64,
     /// The kernel's command line.
     pub command_line: &'static str,
+    /// What it prints when its boot is over and its job begins, if it can fail: a hunt boots it once and tries its seeds
+    /// from there.
+    pub vary_after: Option<&'static str>,
     /// The program that is its job, by its name in [`super::program`], where it is one of ours: a static ELF file with
     /// symbols, for debuggers.
     pub program: Option<&'static str>,

@@ -36,10 +36,13 @@ pub fn programs() -> impl Iterator<Item = &'static str> {
     PROGRAMS.iter().map(|(name, _)| *name)
 }
 
+/// What is printed when all that comes before the job is over.
+pub(super) const JOB_BEGINS: &str = "init: the job begins";
+
 /// A file system whose job is a program that checks itself: the machine ends with its verdict at port 0xf4.
 pub(super) fn judged(name: &str) -> Result<Initramfs, BuildError> {
     let initramfs = Initramfs::new()?.program("verdict", program("verdict")?).program(name, program(name)?);
-    Ok(initramfs.job(&format!("{name}\nverdict $?")))
+    Ok(initramfs.job(&format!("echo {JOB_BEGINS}\n{name}\nverdict $?")))
 }
 
 /// What the workload does: a shell script for busybox. It and two of the programs print sums of all that they make, one a

@@ -92,7 +92,7 @@ pub struct GuestOptions {
     #[arg(long, default_value_t = 64, value_name = "TICKS")]
     pub interrupt_hold: u32,
     /// Leave nothing to chance until the guest has printed this text: every seed then has the same start, and a hunt runs it
-    /// once and forks its runs there
+    /// once and forks its runs there [default: for the Linux guests of the corpora, where their job begins]
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub vary_after: Option<String>,
     /// Ticks between checkpoints

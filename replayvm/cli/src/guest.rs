@@ -22,9 +22,16 @@ pub struct Guest {
     pub disks: Vec<DiskImage>,
     /// What its kernel is told before what the user adds.
     command_line: &'static str,
+    /// What it prints when the interesting part begins.
+    vary_after: Option<&'static str>,
 }
 
 impl Guest {
+    /// The text from which seeds differ, if they do not from power-on.
+    pub fn vary_after(&self, options: &GuestOptions) -> Option<String> {
+        options.vary_after.clone().or_else(|| self.vary_after.map(str::to_owned))
+    }
+
     fn command_line(&self, append: &str) -> String {
         match (self.command_line, append) {
             (own, "") => own.to_owned(),
@@ -80,6 +87,7 @@ pub fn find(options: &GuestOptions) -> Result<Guest, Failure> {
         images: GuestImages { kernel, modules, initrd },
         disks: disks(options)?,
         command_line: "",
+        vary_after: None,
     })
 }
 
@@ -106,6 +114,7 @@ fn find_linux(guest: &corpora::linux::LinuxGuest, options: &GuestOptions) -> Res
         images,
         disks: disks(options)?,
         command_line: guest.command_line,
+        vary_after: guest.vary_after,
     })
 }
 
@@ -150,7 +159,7 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
         checkpoint_ticks: options.checkpoint_every,
         limit_ticks: options.limit.unwrap_or(limit),
         pass_code: options.pass,
-        vary_after: options.vary_after.clone(),
+        vary_after: guest.vary_after(options),
         engine: options.engine.clone(),
         cpu_features: options.cpu_features.clone(),
         disks: guest.disks.clone(),

@@ -1,7 +1,7 @@
 //! Disk images: what a disk holds at power-on. An image is never written.
 //!
 //! A recording holds small images itself and names large ones by path and BLAKE3; such an image is looked for and compared once,
-//! before anything runs. Hashing reads all of it: about a second for 2 GiB that are in the host's page cache.
+//! before anything runs. Hashing reads all of it: half a second for 2 GiB that are in the host's page cache.
 
 use std::fs::File;
 use std::io;

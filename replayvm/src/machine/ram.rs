@@ -407,6 +407,22 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_a_file_are_mapped_over_hidden_pages_and_the_file_stays() {
+        use std::io::Write;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[vec![1; PAGE_BYTES], vec![2; PAGE_BYTES], vec![3; PAGE_BYTES]].concat()).unwrap();
+        let mut ram = GuestRam::with_hidden(1 << 20, 3).unwrap();
+        let gfn = FIRST_HIDDEN_GFN + 1;
+        ram.map_file_pages(gfn, 2, &file, PAGE_BYTES as u64).unwrap();
+        assert_eq!([gfn - 1, gfn, gfn + 1].map(|gfn| ram.page(gfn).unwrap()[7]), [0, 2, 3]);
+        ram.write_page(gfn, 7, &[9]).unwrap();
+        assert_eq!(ram.page(gfn).unwrap()[6..9], [2, 9, 2]);
+        ram.map_file_pages(gfn - 1, 1, &file, PAGE_BYTES as u64).unwrap();
+        assert_eq!(ram.page(gfn - 1).unwrap()[7], 2);
+        assert!(ram.map_file_pages(gfn + 1, 2, &file, 0).is_err());
+    }
+
+    #[test]
     fn the_digest_that_follows_changes_equals_the_digest_from_scratch() {
         let mut ram = GuestRam::new(1 << 20).unwrap();
         let mut digest = RamDigest::default();

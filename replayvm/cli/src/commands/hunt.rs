@@ -61,8 +61,8 @@ pub fn run(arguments: &Hunt, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     if !arguments.json {
         println!("{}: seeds {}..{}, {jobs} at a time", guest.name, seeds.start, seeds.end);
     }
-    let fork = match &arguments.guest.vary_after {
-        Some(text) => match fork(&guest, arguments, text, stop)? {
+    let fork = match guest.vary_after(&arguments.guest) {
+        Some(text) => match fork(&guest, arguments, &text, stop)? {
             Some(fork) => Some(Arc::new(*fork)),
             None => {
                 println!("interrupted: 0 seeds run, none failed");

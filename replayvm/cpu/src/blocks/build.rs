@@ -100,7 +100,7 @@ pub(crate) fn operation<B: Bus>(insn: &Instruction) -> (Op<B>, Ends) {
         number: 0,
         shift: 0,
         segment: 0,
-        flags: insn.rflags_read() | insn.rflags_modified() != 0,
+        flags: concerns_flags(insn),
         at: 0,
         end: 0,
     };
@@ -116,6 +116,15 @@ pub(crate) fn operation<B: Bus>(insn: &Instruction) -> (Op<B>, Ends) {
         op.run = handler;
     }
     (op, Ends::No)
+}
+
+/// Whether the plain form's handler may read or write arithmetic flags.
+fn concerns_flags(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    // The decoder knows counts by which a rotation comes round, and says that those change nothing.
+    let rotates =
+        matches!(insn.mnemonic(), M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shl | M::Shr | M::Sar | M::Sal);
+    rotates || insn.rflags_read() | insn.rflags_modified() != 0
 }
 
 /// Near transfers of control by 64-bit targets.

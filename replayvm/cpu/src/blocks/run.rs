@@ -104,10 +104,16 @@ fn by_plain_form<B: Bus>(
         cpu.put_flags_right();
     }
     let before = (cpu.tlb.pages.consequences(), bus.disturbances());
+    let rflags = cpu.state.rflags;
     let flow = Exec { cpu, bus, insn, at }.execute();
     if op.flags {
         cpu.fast.lazy = Lazy::of(cpu.state.rflags);
     }
+    debug_assert!(
+        op.flags || (rflags ^ cpu.state.rflags) & crate::flags::ARITHMETIC == 0,
+        "{:?} has changed flags",
+        insn.code()
+    );
     let quiet = before == (cpu.tlb.pages.consequences(), bus.disturbances());
     match flow {
         Ok(Flow::Next) if quiet => {
@@ -294,7 +300,8 @@ impl<B: Bus> Blocks<B> {
         let privilege = stretch.privilege();
         let gpa = match cpu.tlb.look_up(rip, permit(Purpose::Fetch, privilege)) {
             Some(gpa) => gpa,
-            None if !canonical(rip) => return NONE,
+            // The walk marks tables, so it belongs to the next step, which may be beyond the end of the run.
+            None if !canonical(rip) || cpu.state.now >= stretch.until || self.stops_at(rip) => return NONE,
             None => match cpu.translate(bus, cpu.state.now, rip, Purpose::Fetch, privilege) {
                 Ok(gpa) => gpa,
                 Err(_) => return NONE,

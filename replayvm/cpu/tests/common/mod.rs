@@ -46,9 +46,9 @@ impl FlatBus {
     /// Memory with page tables, GDT, IDT and TSS in it.
     pub fn new() -> Self {
         let mut bus = Self { memory: vec![0; ARENA_LEN], exception: None };
-        bus.put64(PML4, (PML4 + 0x1000) | 7);
-        bus.put64(PML4 + 0x1000, (PML4 + 0x2000) | 7);
-        bus.put64(PML4 + 0x2000 + (ARENA >> 21) * 8, (PML4 + 0x3000) | 7);
+        bus.put64(PML4, (PML4 + 0x1000) | 0x27);
+        bus.put64(PML4 + 0x1000, (PML4 + 0x2000) | 0x27);
+        bus.put64(PML4 + 0x2000 + (ARENA >> 21) * 8, (PML4 + 0x3000) | 0x27);
         let table = PML4 + 0x3000;
         // Accessed and dirty from the start: the walks then write nothing.
         for page in (WINDOW..WINDOW + WINDOW_LEN as u64).step_by(0x1000) {
@@ -134,7 +134,7 @@ impl Bus for FlatBus {
         0
     }
     fn disturbances(&self) -> u64 {
-        0
+        u64::from(self.exception.is_some())
     }
     fn io_read(&mut self, _at: Moment, _port: u16, _size: u8) -> u32 {
         u32::MAX

@@ -1,6 +1,6 @@
 //! One case on the software CPU, and what differs from the host.
 
-use replayvm_cpu::{Cpu, CpuState, Observation, Step};
+use replayvm_cpu::{Blocks, Cpu, CpuState, Limits, Moment, Observation, Step};
 
 use crate::common::{self, CODE, CODE_LEN, FlatBus, HANDLERS, WINDOW, WINDOW_LEN};
 use crate::generate::{Case, GS_BASE};
@@ -173,6 +173,9 @@ pub struct Software {
     cpu: Cpu,
     pub bus: FlatBus,
     blank: CpuState,
+    blocks: Blocks<FlatBus>,
+    memory: Vec<u8>,
+    cases: u64,
 }
 
 impl Software {
@@ -180,7 +183,14 @@ impl Software {
         let mut blank = common::user_state();
         blank.segments[4].base = fs_base;
         blank.segments[5].base = GS_BASE;
-        Self { cpu: Cpu::new(blank.clone()), bus: FlatBus::new(), blank }
+        Self {
+            cpu: Cpu::new(blank.clone()),
+            bus: FlatBus::new(),
+            blank,
+            blocks: Blocks::new(),
+            memory: Vec::new(),
+            cases: 0,
+        }
     }
 
     /// The data window.
@@ -195,8 +205,8 @@ impl Software {
         &mut self.bus.memory[at..at + CODE_LEN]
     }
 
-    /// One step.
-    pub fn run(&mut self, input: &Registers) -> Outcome {
+    /// One step of an instruction of `len` bytes. The fast form must make of it what the plain form makes.
+    pub fn run(&mut self, input: &Registers, len: usize) -> Outcome {
         let state = &mut self.cpu.state;
         state.clone_from(&self.blank);
         state.gpr = input.gpr;
@@ -212,7 +222,35 @@ impl Software {
         }
         self.bus.exception = None;
         self.cpu.state_changed();
+        let before = self.cpu.state.clone();
+        self.memory.clone_from(&self.bus.memory);
         let step = self.cpu.step(&mut self.bus);
-        Outcome::of_software(&self.cpu.state, &self.bus, step)
+        let outcome = Outcome::of_software(&self.cpu.state, &self.bus, step);
+        self.run_fast(before, len, step);
+        outcome
+    }
+
+    /// The same once more by the fast form, to which the translations are known now.
+    fn run_fast(&mut self, before: CpuState, len: usize, step: Step) {
+        let after = std::mem::replace(&mut self.cpu.state, before);
+        let memory = self.bus.memory.clone();
+        self.bus.memory.clone_from(&self.memory);
+        self.bus.exception = None;
+        let (rip, rflags) = (self.cpu.state.rip, self.cpu.state.rflags);
+        self.cases += 1;
+        if self.cases.is_multiple_of(64) {
+            // A change of breakpoints looks at every block.
+            self.blocks = Blocks::new();
+        }
+        // The breakpoint ends the block.
+        self.blocks.set_breakpoints(&[self.cpu.state.rip.wrapping_add(len as u64)]);
+        let until = Moment { tick: 0, offset: 1 };
+        let fast = self.blocks.run(&mut self.cpu, &mut self.bus, Limits { due_tick: u64::MAX, until });
+        assert_eq!(fast, step, "forms differ");
+        let at = FlatBus::index(rip);
+        let code: Vec<u8> = self.memory.get(at..at + len).unwrap_or(&[]).to_vec();
+        assert_eq!(self.cpu.state, after, "forms differ over {code:02x?} with flags {rflags:#x}");
+        let at = (0..memory.len()).find(|i| memory[*i] != self.bus.memory[*i]);
+        assert_eq!(at, None, "forms differ in memory");
     }
 }

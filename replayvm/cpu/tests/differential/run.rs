@@ -98,7 +98,7 @@ impl Bench {
 
         let (registers, trap) = self.native.run(&case.input);
         let mut expected = Outcome::of_host(case, &registers, trap);
-        let mut got = self.software.run(&case.input);
+        let mut got = self.software.run(&case.input, case.bytes.len());
         if is_save_or_restore(case) || is_environment(case) {
             // Which part of the area is touched first is the processor's affair.
             expected.end.forget_offset();

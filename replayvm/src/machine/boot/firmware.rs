@@ -43,3 +43,6 @@ pub(super) fn attach(machine: &mut Machine, image: &[u8]) -> Result<(), BootErro
     machine.platform.rom = Rom::new(image);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

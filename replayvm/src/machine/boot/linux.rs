@@ -227,3 +227,6 @@ fn enter(
         entry::linux_protected(machine, kernel.entry, ZERO_PAGE)
     }
 }
+
+#[cfg(test)]
+mod tests;

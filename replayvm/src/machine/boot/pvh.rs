@@ -92,3 +92,6 @@ pub(super) fn load(
     entry::pvh(machine, address, START_INFO);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
