@@ -12,7 +12,9 @@ use replayvm_tests::{Replayvm, binary, folder, path_text, position, replayvm};
 
 /// What gdb prints, started by the command, with the guest at its end.
 fn gdb(file: &Path, script: &[&str]) -> String {
-    let mut command = Command::new(binary());
+    // The answers of `monitor` come as complaints do; they belong in their places among the rest.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(binary());
     command.args(["gdb", path_text(file), "--launch", "--", "-nx", "-batch"]);
     command.args(script.iter().flat_map(|line| ["-ex", line]));
     Replayvm::from_command(command).patiently().run().exits(0).stdout
