@@ -51,7 +51,7 @@ pub struct GuestOptions {
     /// Linux kernel (bzImage or vmlinux), ELF file, multiboot kernel or boot sector, or the name of a corpora guest (see
     /// `replayvm corpora`)
     pub guest: String,
-    /// Engine: auto, soft, step or lockstep
+    /// Engine: auto, soft, plain, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
     /// Guest memory: bytes, or with K, M or G [default: 64M; for Linux 256M]
@@ -192,7 +192,7 @@ pub struct Replay {
     /// memory]
     #[arg(long, value_name = "FILE")]
     pub symbols: Option<PathBuf>,
-    /// Engine: auto, soft, step or lockstep
+    /// Engine: auto, soft, plain, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
     /// Stop at this position, TICK or TICK+OFFSET

@@ -1,5 +1,7 @@
 //! Real guests: a part of each of the corpora on every engine.
 
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
 use recorder::Position;
 use replayvm::engine::Stop;
 use replayvm::machine::{GuestImages, Machine};
@@ -12,6 +14,8 @@ const SKIPPED: u64 = 30_000;
 /// Ticks of each guest on the engine, and how often its state is looked at; `REPLAYVM_CONFORMANCE_TICKS` overrides the first.
 const TICKS: u64 = 2000;
 const LOOK_EVERY: u64 = 250;
+/// Ticks of each guest in both forms of the software CPU; `REPLAYVM_FORMS_TICKS` overrides.
+const FORMS_TICKS: u64 = 300_000;
 
 #[test]
 fn every_corpora_guest_runs_alike() {
@@ -44,7 +48,7 @@ fn every_corpora_guest_runs_alike() {
             }
             eprintln!("{guest} on {name} to {}: {}", machine.position(), engine.statistics());
         }
-        if name == "soft" {
+        if name == "plain" {
             expected = seen;
         } else {
             for (got, expected) in seen.iter().zip(&expected) {
@@ -53,4 +57,36 @@ fn every_corpora_guest_runs_alike() {
             assert_eq!(seen.len(), expected.len());
         }
     });
+}
+
+#[test]
+fn the_fast_form_of_the_cpu_comes_to_the_states_of_the_plain_one() {
+    let ticks =
+        std::env::var("REPLAYVM_FORMS_TICKS").ok().and_then(|n| n.parse().ok()).unwrap_or(FORMS_TICKS);
+    for (seed, guest) in ::corpora::all().iter().enumerate() {
+        let images = GuestImages { kernel: guest.image.to_vec(), ..GuestImages::default() };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);
+        let mut machines = ["plain", "soft"].map(|name| {
+            let mut machine = Machine::boot(&guest::description(16 << 20), &images).unwrap();
+            machine.platform.devices_changed(0);
+            let engine = engine(name, &machine);
+            (machine, engine)
+        });
+        loop {
+            let from = machines[0].0.position();
+            // Some looks close together, some far apart, most in the middle of a tick.
+            let far = 1 << (rng.next_u32() % 16);
+            let until =
+                Position::new(from.tick + rng.next_u64() % far, from.offset + 1 + rng.next_u32() % 12);
+            let [expected, got] = machines.each_mut().map(|(machine, engine)| {
+                let stop = run(&mut **engine, machine, until, &[]);
+                let stop = stop.unwrap_or_else(|error| panic!("{}: {error}", guest.name));
+                (stop, machine.position(), machine.cpu.state.clone(), digests(machine))
+            });
+            assert_eq!(got, expected, "{} from {from} to {until}", guest.name);
+            if expected.0 != Stop::Reached || expected.1.tick > ticks {
+                break;
+            }
+        }
+    }
 }

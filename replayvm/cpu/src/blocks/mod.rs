@@ -4,7 +4,7 @@
 //! Nothing here decides what an instruction means: an operation does the common case of its instruction (registers,
 //! RAM that is translated already and has no consequences) and leaves everything else, before anything has changed, to
 //! the plain form's handler. Everything at a boundary is the plain form's too: interrupts, debugging, modes.
-//! `docs/adr/0004-decoded-blocks.md` tells what keeps the two forms equal.
+//! `docs/adr/0006-decoded-blocks.md` tells what keeps the two forms equal.
 
 /// From instructions to operations.
 mod build;
