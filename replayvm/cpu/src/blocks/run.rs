@@ -203,7 +203,7 @@ impl<B: Bus> Blocks<B> {
             }
             let Some(block) = self.blocks.get(index as usize) else { return Left::Plain };
             let steps = u32::from(block.len);
-            if block.stops || cpu.state.now.offset + steps > stretch.last_offset {
+            if block.stops || cpu.state.now.offset.saturating_add(steps) > stretch.last_offset {
                 return self.cannot_go_on(cpu, stretch, ran);
             }
             if cpu.state.idle_loop_jumps != 0 {
