@@ -288,6 +288,7 @@ fn the_sections_have_fixed_names_versions_and_lengths() {
             ("ioapic", 1, 201),
             ("platform", 1, 14),
             ("power", 1, 31),
+            ("fw-cfg", 1, 6),
         ]
     );
 }
