@@ -103,7 +103,7 @@ fn files_that_are_no_disk_images_are_refused_by_name() {
 #[test]
 fn an_image_that_may_not_be_read_is_refused() {
     let scene = Scene::new();
-    fs::set_permissions(&scene.image, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&scene.image, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&scene.image).is_ok() {
         println!("SKIPPED: this user may read everything (root)");
         return;
