@@ -134,6 +134,13 @@ impl Person {
         self.patience = patience;
     }
 
+    /// Takes the terminal away, without a signal, and waits for the command's end.
+    pub fn takes_the_terminal_away(self) -> Finished {
+        let Self { command, ours, theirs, .. } = self;
+        drop((ours, theirs));
+        command.finish()
+    }
+
     /// Waits for the command's end. Gives what it complained of and how it ended, what was seen until then, and what the
     /// terminal is set to after it.
     pub fn leaves(mut self) -> (Finished, String, Attributes) {

@@ -32,6 +32,17 @@ fn console(file: &Path, options: &[&str]) -> String {
 }
 
 #[test]
+fn a_terminal_that_is_gone_ends_the_recording_as_a_good_one() {
+    let folder = folder();
+    let file = folder.path().join("run.rvm");
+    let mut person = at_the_prompt(&file, &[]);
+    person = says(person, "hello", "you said hello");
+    person.takes_the_terminal_away().exits(0);
+    assert_eq!(info(&file)["end"]["reason"], "interrupted");
+    replayvm(["replay", path_text(&file)]).run().exits(0);
+}
+
+#[test]
 fn a_person_types_sees_and_leaves_and_the_replay_shows_the_same() {
     let folder = folder();
     let file = folder.path().join("run.rvm");

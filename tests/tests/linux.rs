@@ -96,6 +96,24 @@ fn a_kernel_boots_prints_a_line_and_powers_off_and_every_replay_is_the_same_to_t
     assert!(fs::read(&busy).unwrap() == fs::read(&file).unwrap(), "a busy host makes another file");
 }
 
+#[test]
+fn both_forms_of_the_cpu_come_to_the_same_states_over_a_boot() {
+    if guest("linux-hello").is_none() {
+        return;
+    }
+    let _alone = alone();
+    let folder = folder();
+    let file = folder.path().join("boot.rvm");
+    // Some six instructions a tick: a checkpoint, whose digests are compared, for every million instructions.
+    let every = ["--checkpoint-every", "150000", "--json"];
+    let report = record("linux-hello", &file, &every).exits(0).json();
+    let instructions = report["instructions"].as_u64().unwrap();
+    let checkpoints = info(&file)["checkpoints"].as_array().unwrap().len() as u64;
+    assert!(instructions / checkpoints < 1_100_000, "{checkpoints} checkpoints, {instructions} instructions");
+    let plain = replayvm(["replay", path_text(&file), "--engine", "plain"]).patiently().run().exits(0);
+    assert_eq!(replay_end(&plain), end_of(&info(&file)));
+}
+
 fn hunt(guest: &LinuxGuest, seeds: &std::ops::Range<u64>, file: &Path) -> Finished {
     let seeds = format!("{}..{}", seeds.start, seeds.end);
     let mut command =

@@ -144,7 +144,8 @@ impl Keys {
     }
 }
 
-/// What the person types, read on a thread of its own. Ctrl-A X sets `stop`.
+/// What the person types, read on a thread of its own. Ctrl-A X sets `stop`, and so does the end of the terminal: nobody is
+/// there any more who could.
 pub fn keyboard(stop: Arc<AtomicBool>) -> Receiver<Vec<u8>> {
     // Without a bound: whoever pastes more than the guest takes must still be able to leave.
     let (sender, receiver) = channel();
@@ -154,10 +155,10 @@ pub fn keyboard(stop: Arc<AtomicBool>) -> Receiver<Vec<u8>> {
         let mut input = io::stdin().lock();
         loop {
             let count = match input.read(&mut buffer) {
-                Ok(0) => return,
+                Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return,
+                Err(_) => break,
             };
             let (guest, requests) = keys.read(&buffer[..count]);
             if !guest.is_empty() && sender.send(guest).is_err() {
@@ -173,6 +174,7 @@ pub fn keyboard(stop: Arc<AtomicBool>) -> Receiver<Vec<u8>> {
                 }
             }
         }
+        stop.store(true, Ordering::Relaxed);
     });
     receiver
 }
