@@ -10,6 +10,8 @@ mod command;
 mod pty;
 /// Recordings, made and looked at.
 mod recording;
+/// A recording in a folder, and what must be refused.
+mod scene;
 
 /// Patching recordings, byte by byte.
 pub mod damage;
@@ -19,3 +21,4 @@ pub mod random;
 pub use command::{Finished, Replayvm, Running, binary, replayvm};
 pub use pty::{Attributes, Person};
 pub use recording::{Ended, end_of, folder, info, path_text, position, record, replay_end};
+pub use scene::{Scene, every_reader_refuses, record_bytes, record_corpora};
