@@ -1,7 +1,8 @@
 //! Who wrote to these bytes: `last-write` and `writes`.
 //!
 //! A write is a store of the guest's program or of the delivery of an interrupt or exception. What devices store (a disk's
-//! request) and the accessed and dirty bits of page tables are none, as for watchpoints.
+//! request) and the accessed and dirty bits of page tables are none, as for watchpoints. A step that stores more than once (the
+//! frame of an interrupt) is one write, shown with the first of its stores to the bytes.
 
 use std::fmt::Write;
 
