@@ -77,9 +77,10 @@ impl ReplayTarget<'_> {
         } else {
             // The first page that is not mapped says why.
             physical_ranges(address, len, |linear| self.timeline.translate(linear)).ok_or_else(|| {
-                let page = |n: &u64| if *n == 0 { address } else { (address & !0xfff).wrapping_add(n << 12) };
-                let wrong = (0..=len >> 12).map(|n| page(&n));
-                let found = wrong.map(|linear| self.translate(linear)).find_map(Result::err);
+                let pages = 1..=((address & 0xfff) + (len - 1)) >> 12;
+                let pages = pages.map(|page| (address & !0xfff).wrapping_add(page << 12));
+                let mut wrong = std::iter::once(address).chain(pages).map(|linear| self.translate(linear));
+                let found = wrong.find_map(Result::err);
                 found.unwrap_or_else(|| format!("{len} bytes at {address:#x} are not all mapped"))
             })?
         };
@@ -126,11 +127,11 @@ impl ReplayTarget<'_> {
             return Err(format!("{from} is not before {to}"));
         }
         let (told, end) = self.looking(|target| {
-            let (mut hits, end) = target.hits(&bytes.stops(), from, to)?;
-            let end = if hits.len() > WRITES_MAX { Cut::Long(hits[WRITES_MAX].at) } else { end };
+            let mut hits = target.hits(&bytes.stops(), from, to)?;
+            let end = hits.get(WRITES_MAX).map_or(Cut::Not, |next| Cut::Long(next.at));
             hits.truncate(WRITES_MAX);
             let mut told = Vec::new();
-            if end != Cut::Interrupted(from) && !hits.is_empty() {
+            if !hits.is_empty() {
                 target.visit(from)?;
             }
             for hit in hits {
@@ -162,8 +163,8 @@ impl ReplayTarget<'_> {
         Ok(text)
     }
 
-    /// The writes between two positions, one more than are listed; where the search ended if not at `to`.
-    fn hits(&mut self, stops: &Stops, from: Position, to: Position) -> Result<(Vec<WatchHit>, Cut), String> {
+    /// The writes between two positions, one more than are listed.
+    fn hits(&mut self, stops: &Stops, from: Position, to: Position) -> Result<Vec<WatchHit>, String> {
         self.visit(from)?;
         let link = self.link.clone();
         let mut supervisor = |_: Progress| !link.is_interrupted();
@@ -173,11 +174,15 @@ impl ReplayTarget<'_> {
             let landing = landing.map_err(|error| failed(&error))?;
             match landing.reason {
                 Reason::Watch(hit) if hit.at < to => hits.push(hit),
-                Reason::Interrupted => return Ok((hits, Cut::Interrupted(landing.position))),
+                // Telling of them would be a second way as long as the first.
+                Reason::Interrupted => {
+                    let (at, count) = (landing.position, hits.len());
+                    return Err(format!("{INTERRUPTED} at {at}: {count} writes from {from} until there"));
+                }
                 _ => break,
             }
         }
-        Ok((hits, Cut::Not))
+        Ok(hits)
     }
 
     /// Tells of the write of the step before which the cursor stands; takes the step.

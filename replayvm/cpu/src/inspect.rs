@@ -137,3 +137,59 @@ impl Cpu {
         self.tlb.incarnation()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table at 0x1000 whose entries lead to one at 0x2000, and so on; nothing from 0x5000 on.
+    fn read(gpa: u64) -> Option<u64> {
+        match gpa {
+            0x1ff8 | 0x2ff8 | 0x3ff8 => Some((gpa & !0xfff) + 0x1001),
+            0x4ff8 => Some(0x7_7001),
+            0x3ff0 => Some(0x4000_0081),
+            0x3fe8 => Some(0x9_9001),
+            0..0x5000 => Some(0x1230),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_walk_ends_at_a_page_or_says_where_it_ends() {
+        let mut state = CpuState::power_on();
+        assert_eq!(walk(&state, 0x1_0000_0123, |_| None), Ok(0x123), "no paging, 32 bits");
+        state.cr0 |= cr0::PG | cr0::PE;
+        state.cr4 |= cr4::PAE;
+        state.efer |= 0x500;
+        state.cr3 = 0x1000;
+        assert_eq!(walk(&state, 0xffff_ffff_ffff_f123, read), Ok(0x7_7123));
+        assert_eq!(walk(&state, 0xffff_ffff_ffc1_2345, read), Ok(0x4001_2345), "a page of 2 MiB");
+        assert_eq!(walk(&state, 0x8000_0000_0000, read), Err(Unmapped::NotCanonical));
+        let missing = Unmapped::NotPresent { entry: "PML4E", gpa: 0x1000, value: 0x1230 };
+        assert_eq!(walk(&state, 0x123, read), Err(missing));
+        let missing = Unmapped::NotPresent { entry: "PTE", gpa: 0x4ff0, value: 0x1230 };
+        assert_eq!(walk(&state, 0xffff_ffff_ffff_e123, read), Err(missing));
+        let nowhere = Unmapped::NoTable { entry: "PTE", gpa: 0x9_9ff8 };
+        assert_eq!(walk(&state, 0xffff_ffff_ffbf_f000, read), Err(nowhere));
+        assert_eq!(translate(&state, 0xffff_ffff_ffbf_f000, read), None);
+    }
+
+    #[test]
+    fn a_walk_through_32_bit_tables_names_its_entries() {
+        let mut state = CpuState::power_on();
+        state.cr0 |= cr0::PG | cr0::PE;
+        state.cr3 = 0x1000;
+        let entries = |gpa: u64| match gpa {
+            0x1000 => Some(0x2001 | 0x5001 << 32),
+            0x2000 => Some(0x8001),
+            0..0x3000 => Some(0),
+            _ => None,
+        };
+        assert_eq!(walk(&state, 0x123, entries), Ok(0x8123));
+        let missing = Unmapped::NotPresent { entry: "PTE", gpa: 0x2004, value: 0 };
+        assert_eq!(walk(&state, 0x1123, entries), Err(missing));
+        let missing = Unmapped::NotPresent { entry: "PDE", gpa: 0x1008, value: 0 };
+        assert_eq!(walk(&state, 0x80_0000, entries), Err(missing));
+        assert_eq!(walk(&state, 0x40_0000, entries), Err(Unmapped::NoTable { entry: "PTE", gpa: 0x5000 }));
+    }
+}
