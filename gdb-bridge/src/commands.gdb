@@ -50,3 +50,17 @@ end
 document back
 Go to the place with that name.
 end
+
+define last-write
+  if $argc != 1
+    echo last-write VARIABLE\n
+  else
+    set $rvm_where = &($arg0)
+    set $rvm_bytes = sizeof($arg0)
+    # In Rust, gdb does not end an expression at a comma.
+    with language c -- eval "monitor last-write %p %lu", $rvm_where, $rvm_bytes
+  end
+end
+document last-write
+Tell who wrote last to a variable before this place. The machine stays where it stands.
+end

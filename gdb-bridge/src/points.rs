@@ -87,7 +87,11 @@ impl Points {
 }
 
 /// The physical ranges of a linear range, page by page, neighbours joined. `None` if a page is not mapped.
-fn physical_ranges(linear: u64, len: u64, translate: impl Fn(u64) -> Option<u64>) -> Option<Vec<(u64, u64)>> {
+pub(crate) fn physical_ranges(
+    linear: u64,
+    len: u64,
+    translate: impl Fn(u64) -> Option<u64>,
+) -> Option<Vec<(u64, u64)>> {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     let mut done = 0;
     while done < len {

@@ -3,41 +3,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "what takes too long has failed")]
 
+mod client;
+
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use client::{Made, packet, record, recording, talk, talk_about};
 use gdb_bridge::link::Stream;
 use gdb_bridge::{Goodbye, SessionError, serve_client};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::{ExitKind, Position};
-use replayvm::machine::{ExitFilter, GuestImages};
-use replayvm::session::{RecordSession, Settings};
+use replayvm::machine::ExitFilter;
 use replayvm::timeline::{Reason, Stops, Timeline, unsupervised};
-
-type Made = (tempfile::TempDir, PathBuf);
-
-fn record(kernel: Vec<u8>, limit_ticks: u64) -> Made {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.rvm");
-    let settings = Settings { limit_ticks, memory_bytes: 16 << 20, ..Settings::default() };
-    let images = GuestImages { kernel, ..GuestImages::default() };
-    let session = RecordSession::start(&path, "guest", &images, &settings, None, Arc::default()).unwrap();
-    session.run().unwrap();
-    (folder, path)
-}
-
-/// A recording of a corpora guest, made once: `lost-update`, with a timer interrupt every 10,000 ticks.
-fn recording() -> PathBuf {
-    static MADE: OnceLock<Made> = OnceLock::new();
-    let made = MADE.get_or_init(|| record(corpora::find("lost-update").unwrap().image.to_vec(), 400_000));
-    made.1.clone()
-}
 
 /// A recording that takes a while to go through: a boot sector that counts down.
 fn long_recording() -> PathBuf {
@@ -55,106 +38,6 @@ fn long_recording() -> PathBuf {
         record(image, 6_000_000)
     });
     made.1.clone()
-}
-
-fn checksum(body: &[u8]) -> u8 {
-    body.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
-}
-
-fn packet(body: &[u8]) -> Vec<u8> {
-    [b"$", body, format!("#{:02x}", checksum(body)).as_bytes()].concat()
-}
-
-/// A client that acknowledges nothing, as gdb after QStartNoAckMode.
-struct Client(UnixStream);
-
-impl Client {
-    fn send(&mut self, body: &str) {
-        self.0.write_all(&packet(body.as_bytes())).unwrap();
-    }
-
-    /// The next reply that is no console output, decoded.
-    fn reply(&mut self) -> String {
-        loop {
-            let mut byte = [0];
-            let mut raw = Vec::new();
-            while byte != *b"$" {
-                self.0.read_exact(&mut byte).unwrap();
-            }
-            loop {
-                self.0.read_exact(&mut byte).unwrap();
-                if byte == *b"#" {
-                    break;
-                }
-                raw.push(byte[0]);
-            }
-            let mut sum = [0; 2];
-            self.0.read_exact(&mut sum).unwrap();
-            assert_eq!(u8::from_str_radix(std::str::from_utf8(&sum).unwrap(), 16).unwrap(), checksum(&raw));
-            let text = unfold(&raw);
-            if text.starts_with('O') && text != "OK" {
-                continue;
-            }
-            return text;
-        }
-    }
-
-    fn ask(&mut self, body: &str) -> String {
-        self.send(body);
-        self.reply()
-    }
-
-    fn monitor(&mut self, command: &str) -> String {
-        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.ask(&format!("qRcmd,{hex}"))
-    }
-
-    fn register(&mut self, number: usize) -> u64 {
-        let hex = self.ask(&format!("p{number:x}"));
-        let bytes: Vec<u8> = (0..hex.len() / 2)
-            .map(|index| u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).unwrap())
-            .collect();
-        bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
-    }
-}
-
-/// Undoes run lengths and escapes.
-fn unfold(raw: &[u8]) -> String {
-    let mut bytes: Vec<u8> = Vec::new();
-    let mut rest = raw.iter();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'*' => {
-                let count = rest.next().unwrap() - 29;
-                let last = *bytes.last().unwrap();
-                bytes.extend(std::iter::repeat_n(last, usize::from(count)));
-            }
-            b'}' => bytes.push(rest.next().unwrap() ^ 0x20),
-            byte => bytes.push(*byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A client's talk with a session on a recording, and how the session ended.
-fn talk_about(recording: &Path, talk: impl FnOnce(&mut Client)) -> Result<Goodbye, SessionError> {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    theirs.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    std::thread::scope(|scope| {
-        let session = scope.spawn(|| {
-            let mut timeline = Timeline::open(recording).unwrap();
-            serve_client(&mut timeline, Stream::Unix(ours), Arc::default())
-        });
-        let mut client = Client(theirs);
-        talk(&mut client);
-        client.0.shutdown(Shutdown::Both).unwrap();
-        session.join().unwrap()
-    })
-}
-
-/// A talk that the client ends by going.
-fn talk(talk: impl FnOnce(&mut Client)) {
-    assert_eq!(talk_about(&recording(), talk).unwrap(), Goodbye::Gone);
 }
 
 const RSP: usize = 7;
@@ -405,6 +288,11 @@ const SEEDS: &[&str] = &[
     "qRcmd,7365656b202d33",
     "qRcmd,70687973206f6e",
     "qRcmd,6d61726b2078",
+    "qRcmd,6c6173742d777269746520307831303030303020313030", // last-write 0x100000 100
+    "qRcmd,777269746573203078313030303030203420312e2e32303030", // writes 0x100000 4 1..2000
+    "qRcmd,65786974732035",
+    "qRcmd,636f6e736f6c65",
+    "qRcmd,646966662031303030", // diff 1000
     "vFile:open:2f,0,0",
     "QStartNoAckMode",
     "T1",

@@ -292,6 +292,40 @@ fn a_mark_is_found_again_and_gdb_sees_the_move() {
 }
 
 #[test]
+fn the_last_write_is_told_without_moving_and_is_where_a_watchpoint_leads() {
+    if !gdb_is_installed() {
+        return;
+    }
+    let text = gdb(&[
+        "seek 200000",
+        "info registers",
+        "echo LOOK\\n",
+        "last-write lost_update::COUNTER",
+        "monitor exits interrupt 1",
+        "monitor diff begin",
+        "echo LOOKED\\n",
+        "maintenance flush register-cache",
+        "info registers",
+        "echo BACK\\n",
+        "watch -location lost_update::COUNTER",
+        "reverse-continue",
+        "echo THERE\\n",
+        "p/x $pc",
+        "when",
+        "echo END\\n",
+    ]);
+    let before = between(&text, "rax  ", "LOOK\n");
+    let after = between(&text, "LOOKED\n", "BACK\n");
+    assert!(after.contains(before), "{text}");
+    let look = between(&text, "LOOK\n", "LOOKED\n");
+    let there = between(&text, "THERE\n", "END\n");
+    let position = between(there, "position ", "\n");
+    let rip = between(there, "= ", "\n");
+    assert!(look.contains(&format!("position {position}\n{rip}: ")), "{text}");
+    assert!(look.contains("pages of RAM differ"), "{text}");
+}
+
+#[test]
 fn one_client_comes_after_the_other_and_finds_the_cursor_where_it_was_left() {
     if !gdb_is_installed() {
         return;

@@ -1,8 +1,10 @@
 //! What the cursor shows of the machine it stands on. Looking changes nothing.
 
 use recorder::Digest;
+use replayvm_cpu::Unmapped;
 
 use super::{Timeline, TimelineError};
+use crate::checkpoint::PageMap;
 use crate::machine::{Machine, PAGE_BYTES};
 
 impl Timeline {
@@ -11,6 +13,24 @@ impl Timeline {
     pub fn translate(&self, linear: u64) -> Option<u64> {
         let ram = &self.driver.machine.platform.ram;
         replayvm_cpu::translate(self.cpu(), linear, |gpa| ram.load(gpa).map(u64::from_le_bytes))
+    }
+
+    /// The same, or why there is no such place.
+    ///
+    /// # Errors
+    /// Where the walk through the page tables ends.
+    pub fn walk_tables(&self, linear: u64) -> Result<u64, Unmapped> {
+        let ram = &self.driver.machine.platform.ram;
+        replayvm_cpu::walk(self.cpu(), linear, |gpa| ram.load(gpa).map(u64::from_le_bytes))
+    }
+
+    /// Which page of RAM holds what under the cursor.
+    ///
+    /// # Errors
+    /// None for a machine in a defined state.
+    pub fn page_map(&mut self) -> Result<PageMap, TimelineError> {
+        self.look()?;
+        Ok(self.tracker.map().clone())
     }
 
     /// Reads guest-physical memory; returns how many bytes from the start could be read.

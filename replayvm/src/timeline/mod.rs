@@ -213,9 +213,22 @@ impl Timeline {
         stops: &Stops,
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
+        self.run_forward_until(self.end, stops, supervisor)
+    }
+
+    /// The same, at most to `until` or to the first position that exists after it. A step that begins before it is looked at.
+    ///
+    /// # Errors
+    /// The replay fails.
+    pub fn run_forward_until(
+        &mut self,
+        until: Position,
+        stops: &Stops,
+        supervisor: &mut dyn Supervisor,
+    ) -> Result<Landing, TimelineError> {
         self.recover()?;
         self.arm(stops);
-        let result = self.run_armed(self.end, &stops.breakpoints(), supervisor);
+        let result = self.run_armed(until.min(self.end), &stops.breakpoints(), supervisor);
         self.disarm();
         result
     }

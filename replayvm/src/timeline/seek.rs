@@ -68,6 +68,17 @@ impl Timeline {
         self.run_armed(target.min(self.end), &Breakpoints::default(), supervisor)
     }
 
+    /// Keeps the state under the cursor in memory and says where that is: whoever looks around elsewhere is soon back.
+    ///
+    /// # Errors
+    /// The cursor was in no defined state and could not be put into one.
+    pub fn keep_here(&mut self) -> Result<Position, TimelineError> {
+        self.recover()?;
+        let here = self.position();
+        self.leave_checkpoint(here)?;
+        Ok(here)
+    }
+
     /// Puts the cursor at the nearest place at or before `target` that can be had without replaying.
     pub(super) fn stand_before(&mut self, target: Position) -> Result<(), TimelineError> {
         let now = self.position();

@@ -3,91 +3,26 @@
 //! gdb does not know that `monitor` may move the machine and shows the registers it has fetched before. What moves says so,
 //! unless it is told `quiet`; the commands of [`crate::launch::GDB_COMMANDS`] do that and make gdb look again.
 
+/// What the recording says of the time around here.
+mod lists;
+/// Looking elsewhere without moving.
+mod look;
+/// What a line asks for.
+mod parse;
+/// Who wrote to memory.
+mod writes;
+
 use std::error::Error;
 use std::fmt::Write;
 
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd};
-use recorder::Position;
 use replayvm::timeline::{Landing, Progress, Reason, TimelineError};
 
+use self::parse::{Command, HELP, Target, parse};
 use crate::target::{ReplayTarget, TargetFailure};
-
-const HELP: &str = "\
-monitor when               where in the recording the machine stands
-monitor seek POSITION      go there: TICK or TICK+OFFSET, as `when` prints it
-monitor seek begin|end     go to the begin or the end of the recording
-monitor seek +N|-N         go N steps forwards or backwards
-monitor mark NAME          give this place a name
-monitor marks              list the names
-monitor back NAME          go to the place with that name
-monitor phys on|off        take addresses of memory reads as physical; by the guest's page tables
-Registers and memory can be read but not changed. Breakpoints and watchpoints are linear addresses in any case.
-";
 
 const STALE: &str =
     "gdb does not know that the machine has moved: `maintenance flush register-cache` makes it look again\n";
-
-/// What a line asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Command<'a> {
-    Help,
-    When,
-    Seek { target: Target<'a>, quiet: bool },
-    Mark(&'a str),
-    Marks,
-    Physical(Option<bool>),
-}
-
-/// Where to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Target<'a> {
-    Position(Position),
-    Begin,
-    End,
-    Forward(u64),
-    Backward(u64),
-    Mark(&'a str),
-}
-
-fn parse(line: &str) -> Result<Command<'_>, String> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let (words, quiet) = match words.as_slice() {
-        [rest @ .., "quiet"] if rest.len() > 1 => (rest, true),
-        all => (all, false),
-    };
-    Ok(match words {
-        [] | ["help"] => Command::Help,
-        ["when"] => Command::When,
-        ["seek", target] => Command::Seek { target: parse_target(target)?, quiet },
-        ["back", name] => Command::Seek { target: Target::Mark(name), quiet },
-        ["mark", name] => Command::Mark(name),
-        ["marks"] => Command::Marks,
-        ["phys"] => Command::Physical(None),
-        ["phys", "on"] => Command::Physical(Some(true)),
-        ["phys", "off"] => Command::Physical(Some(false)),
-        [command @ ("seek" | "back" | "mark" | "phys"), ..] => {
-            return Err(format!("`{command}` is used otherwise: see `monitor help`"));
-        }
-        [command, ..] => return Err(format!("there is no command `{command}`: see `monitor help`")),
-    })
-}
-
-fn parse_target(text: &str) -> Result<Target<'_>, String> {
-    let steps = |digits: &str| {
-        digits.parse().map_err(|_| format!("`{text}` is not a number of steps: write +N or -N"))
-    };
-    Ok(match text {
-        "begin" | "start" => Target::Begin,
-        "end" => Target::End,
-        _ => match (text.strip_prefix('+'), text.strip_prefix('-')) {
-            (Some(digits), _) => Target::Forward(steps(digits)?),
-            (_, Some(digits)) => Target::Backward(steps(digits)?),
-            _ => Target::Position(
-                text.parse().map_err(|error: recorder::ParsePositionError| error.to_string())?,
-            ),
-        },
-    })
-}
 
 /// An error with its causes.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -142,6 +77,13 @@ impl ReplayTarget<'_> {
                 let what = if self.physical { "physical" } else { "linear, by the guest's page tables" };
                 format!("addresses of memory reads are {what}\n")
             }
+            Command::LastWrite { address, len } => self.last_write(address, len)?,
+            Command::Writes { address, len, from, to } => self.writes(address, len, from, to)?,
+            Command::Translate(linear) => self.translate(linear)?,
+            Command::Exits { kind, count } => self.exits(kind, count)?,
+            Command::Events(count) => self.events(count)?,
+            Command::Console(count) => self.console(count)?,
+            Command::Diff(place) => self.diff(place)?,
         })
     }
 
@@ -205,37 +147,4 @@ impl ReplayTarget<'_> {
 
 fn failed(error: &TimelineError) -> String {
     format!("replay failed: {}", chain(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_positions_ends_steps_and_marks() {
-        let seek = |target| Ok(Command::Seek { target, quiet: false });
-        assert_eq!(parse("seek 12+3"), seek(Target::Position(Position::new(12, 3))));
-        assert_eq!(parse(" seek  12 "), seek(Target::Position(Position::new(12, 0))));
-        assert_eq!(parse("seek end"), seek(Target::End));
-        assert_eq!(parse("seek +7"), seek(Target::Forward(7)));
-        assert_eq!(parse("seek -7"), seek(Target::Backward(7)));
-        assert_eq!(parse("back here"), seek(Target::Mark("here")));
-        assert_eq!(parse("seek begin quiet"), Ok(Command::Seek { target: Target::Begin, quiet: true }));
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        assert!(parse("seek x").is_err_and(|error| error.contains("TICK+OFFSET")));
-        assert!(parse("seek +x").is_err_and(|error| error.contains("number of steps")));
-        assert!(parse("seek").is_err_and(|error| error.contains("`seek`")));
-        assert!(parse("reboot now").is_err_and(|error| error.contains("no command `reboot`")));
-        assert_eq!(parse(""), Ok(Command::Help));
-    }
-
-    #[test]
-    fn every_command_is_in_the_help() {
-        for command in ["when", "seek", "mark", "marks", "back", "phys"] {
-            assert!(HELP.contains(&format!("monitor {command}")), "{command}");
-        }
-    }
 }
