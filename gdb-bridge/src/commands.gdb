@@ -13,7 +13,8 @@ define seek
   else
     monitor seek $arg0 quiet
     maintenance flush register-cache
-    frame
+    maintenance flush dcache
+    frame 0
   end
 end
 document seek
@@ -44,7 +45,8 @@ define back
   else
     monitor back $arg0 quiet
     maintenance flush register-cache
-    frame
+    maintenance flush dcache
+    frame 0
   end
 end
 document back
