@@ -1,4 +1,5 @@
 # Commands for gdb on a recording: what `monitor` offers, with gdb told to look again after each move.
+# Where gdb has Python, commands.py takes their place.
 
 define when
   monitor when

@@ -10,8 +10,7 @@ use std::sync::atomic::Ordering;
 
 use gdb_bridge::{Listen, ServeOptions, launch_gdb, serve};
 use replayvm::timeline::Timeline;
-use replayvm_tests::pty::Person;
-use replayvm_tests::{Replayvm, binary, folder, path_text, replayvm};
+use replayvm_tests::{Person, Replayvm, binary, folder, path_text, replayvm};
 
 /// A recording of the guest `lost-update`, made once.
 fn recording() -> &'static str {
@@ -152,7 +151,7 @@ fn last_write_asks_about_what_the_expression_points_to() {
         return;
     }
     let text = gdb(&[
-        "output/x (usize)&lost_update::COUNTER",
+        "output/x &lost_update::COUNTER",
         "echo <\\n",
         // What is sent is what is looked at here.
         "python rvm_ask = lambda line: 'asked ' + line + '\\n'",
@@ -161,18 +160,18 @@ fn last_write_asks_about_what_the_expression_points_to() {
         "last-write 0x1000 0x10",
         "last-write 0x1000",
         "set language c",
-        "last-write (char*)0x1000 + 4",
+        "last-write (long*)0x1000 + 4",
         "last-write (short*)0x1000 + 4 6",
         "last-write (void*)0x1000",
     ]);
     let counter = text.split_once("<\n").expect("an address").0.lines().last().expect("an address");
     let asked: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("asked last-write ")).collect();
     let expected = [
-        &format!("{counter} 4"),
+        &format!("{counter} 8"),
         &format!("{counter} 2"),
         "0x1000 16",
         "0x1000",
-        "0x1004 1",
+        "0x1020 8",
         "0x1008 6",
         "0x1000",
     ];
