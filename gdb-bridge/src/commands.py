@@ -7,6 +7,7 @@
 """
 
 import re
+import signal
 
 import gdb
 
@@ -22,10 +23,14 @@ def rvm_position():
 
 def rvm_ask(line):
     """What the server answers to a line of `monitor`."""
+    # gdb would leave an answer half read at Ctrl-C, and lose the connection by that: it waits for the whole.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         return gdb.execute("monitor " + line, to_string=True)
     except gdb.error as error:
         raise gdb.GdbError("`monitor %s`: %s" % (line.split()[0], error))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def rvm_marks():
@@ -81,13 +86,35 @@ def rvm_watch_again():
                 pass
 
 
+# Steps that are asked for at once: Ctrl-C waits for so many.
+RVM_STEPS = 500
+
+
+def rvm_go(line):
+    """What the server answers to a line that moves; many steps are walked in parts, until Ctrl-C."""
+    steps = re.match(r"seek ([-+])([0-9]+)$", line)
+    left = int(steps.group(2)) if steps else 0
+    before = None
+    while left > RVM_STEPS:
+        answer = rvm_ask("seek %s%d quiet" % (steps.group(1), RVM_STEPS))
+        left -= RVM_STEPS
+        line = "seek %s%d" % (steps.group(1), left)
+        # The end on this way, a complaint, or Ctrl-C.
+        if answer == before or not answer.startswith("position ") or signal.SIGINT in signal.sigpending():
+            return answer
+        before = answer
+    return rvm_ask(line + " quiet")
+
+
 def rvm_move(line):
     """Goes where the line of `monitor` says, and shows where that is."""
+    # Ctrl-C comes when gdb knows that the machine has moved.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        answer = rvm_ask(line + " quiet")
-    finally:
-        # After Ctrl-C on the way, too, the machine may stand elsewhere.
+        answer = rvm_go(line)
         rvm_look_again()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     if not re.search(r"^position \d+\+\d+", answer, re.MULTILINE):
         raise gdb.GdbError(answer.strip())
     gdb.write(answer)

@@ -146,6 +146,46 @@ fn after_a_seek_gdb_stands_in_the_innermost_frame_and_watchpoints_know_the_value
 }
 
 #[test]
+fn many_steps_are_walked_exactly_and_ctrl_c_stops_them_and_keeps_the_connection() {
+    if !gdb_has_python() {
+        return;
+    }
+    let text = gdb(&[
+        "seek 100000",
+        "mark here",
+        "seek +1700",
+        "echo A\\n",
+        "seek -1700",
+        "echo B\\n",
+        "seek 100",
+        "seek -3000000",
+        "echo C\\n",
+        "seek here",
+        // Ctrl-C while the server walks.
+        "python import os; rvm_real = rvm_ask",
+        "python rvm_ask = lambda line: (os.kill(os.getpid(), signal.SIGINT), rvm_real(line))[1]",
+        "seek +5000",
+        "python rvm_ask = rvm_real",
+        "echo D\\n",
+        "when",
+        "p $rvm_position",
+        "echo E\\n",
+    ]);
+    let instructions = |part: &str| -> u64 {
+        let line = part.lines().rev().find_map(|line| line.strip_prefix("instructions "));
+        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no instructions in {part}"))
+    };
+    let start = instructions(between(&text, "A", "B"));
+    assert!(between(&text, "A", "B").contains("position 100000+0\n"), "{text}");
+    assert!(between(&text, "B", "C").contains("the begin of the recording"), "{text}");
+    let interrupted = between(&text, "D", "E");
+    let walked = instructions(interrupted) - start;
+    assert!((1..=1000).contains(&walked), "{walked} instructions: {text}");
+    let position = interrupted.lines().find_map(|line| line.strip_prefix("position ")).expect("a position");
+    assert!(interrupted.contains(&format!("= \"{position}\"")), "{text}");
+}
+
+#[test]
 fn last_write_asks_about_what_the_expression_points_to() {
     if !gdb_has_python() {
         return;
