@@ -1,4 +1,5 @@
 # Commands for gdb on a recording: what `monitor` offers, with gdb told to look again after each move.
+# Where gdb has Python, commands.py takes their place.
 
 define when
   monitor when
@@ -13,7 +14,8 @@ define seek
   else
     monitor seek $arg0 quiet
     maintenance flush register-cache
-    frame
+    maintenance flush dcache
+    frame 0
   end
 end
 document seek
@@ -44,7 +46,8 @@ define back
   else
     monitor back $arg0 quiet
     maintenance flush register-cache
-    frame
+    maintenance flush dcache
+    frame 0
   end
 end
 document back

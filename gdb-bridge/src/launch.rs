@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,10 +11,14 @@ use tempfile::TempDir;
 
 use crate::server::Listen;
 
-/// A gdb script: `when`, `seek`, `mark`, `marks`, `back`.
+/// A gdb script: `when`, `seek`, `mark`, `marks`, `back`. For a gdb without Python.
 pub const GDB_COMMANDS: &str = include_str!("commands.gdb");
 
+/// The same and more in Python, for gdb's `source`: completion, `tt-marks`, `last-write`, `$rvm_position`, the prompt.
+pub const GDB_PYTHON: &str = include_str!("commands.py");
+
 const COMMANDS_FILE: &str = "commands.gdb";
+const PYTHON_FILE: &str = "commands.py";
 const SYMBOLS_FILE: &str = "guest.elf";
 
 /// The section of an ELF file that names scripts for gdb to run.
@@ -34,7 +39,9 @@ impl GdbFiles {
     /// A file cannot be written.
     pub fn new(image: &[u8]) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("replayvm-gdb-").tempdir()?;
-        File::create_new(folder.path().join(COMMANDS_FILE))?.write_all(GDB_COMMANDS.as_bytes())?;
+        let python = folder.path().join(PYTHON_FILE);
+        File::create_new(&python)?.write_all(GDB_PYTHON.as_bytes())?;
+        File::create_new(folder.path().join(COMMANDS_FILE))?.write_all(&commands(&python))?;
         let has_symbols = image.starts_with(b"\x7fELF");
         if has_symbols {
             File::create_new(folder.path().join(SYMBOLS_FILE))?.write_all(&without_scripts(image))?;
@@ -80,6 +87,19 @@ fn gdb(
     command.arg("-ex").arg(target);
     command.args(extra);
     command
+}
+
+/// [`GDB_COMMANDS`], and the ones in Python over them in a gdb that can run them.
+///
+/// `$_strlen` is one of gdb's own functions that are written in Python: where there is none, there is no Python.
+fn commands(python: &Path) -> Vec<u8> {
+    [
+        GDB_COMMANDS.as_bytes(),
+        b"\nif !$_isvoid($_strlen)\n  source ",
+        python.as_os_str().as_bytes(),
+        b"\nend\n",
+    ]
+    .concat()
 }
 
 /// The image with the section that names scripts under another name: it comes out of a recording that somebody may have

@@ -34,6 +34,6 @@ pub mod server;
 /// One client's packets.
 pub mod session;
 
-pub use launch::{GDB_COMMANDS, GdbFiles, launch_gdb};
+pub use launch::{GDB_COMMANDS, GDB_PYTHON, GdbFiles, launch_gdb};
 pub use server::{Listen, ServeError, ServeOptions, serve};
 pub use session::{Goodbye, SessionError, serve_client};

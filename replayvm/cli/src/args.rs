@@ -210,7 +210,8 @@ pub struct Replay {
 #[derive(Debug, Args)]
 pub struct Gdb {
     /// The recording
-    pub file: PathBuf,
+    #[arg(required_unless_present = "print_python")]
+    pub file: Option<PathBuf>,
     /// Its disks.
     #[command(flatten)]
     pub disks: RecordedDisks,
@@ -225,9 +226,13 @@ pub struct Gdb {
     /// Where the cursor stands first: begin, end, or a position
     #[arg(long, default_value = "end", value_name = "POS")]
     pub at: String,
-    /// Start gdb here, connected, with the guest's symbols
+    /// Start gdb here, connected, with the guest's symbols and commands that move along the recording
     #[arg(long)]
     pub launch: bool,
+    /// Print these commands, for `source` in a gdb that is not started here: when, seek, mark, back, tt-marks,
+    /// last-write, `$rvm_position`, and the position in the prompt
+    #[arg(long, exclusive = true)]
+    pub print_python: bool,
     /// Serve one gdb and end with it
     #[arg(long)]
     pub once: bool,

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use gdb_bridge::{GdbFiles, Listen, ServeError, ServeOptions, serve};
+use gdb_bridge::{GDB_PYTHON, GdbFiles, Listen, ServeError, ServeOptions, serve};
 use recorder::Position;
 use replayvm::symbols::{self, Origin};
 use replayvm::timeline::{Timeline, unsupervised};
@@ -21,9 +21,14 @@ const DEFAULT_PORT: u16 = 1234;
 
 /// `replayvm gdb`
 pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
-    let mut timeline = Timeline::open_finding(&arguments.file, &arguments.disks.paths())?;
+    // Without a recording the arguments ask for this.
+    let Some(file) = &arguments.file else {
+        print!("{GDB_PYTHON}");
+        return Ok(FINE);
+    };
+    let mut timeline = Timeline::open_finding(file, &arguments.disks.paths())?;
     if let Some(recovered) = timeline.opened().recording().recovery() {
-        eprintln!("replayvm: {}: {recovered}", arguments.file.display());
+        eprintln!("replayvm: {}: {recovered}", file.display());
     }
     let at = match arguments.at.as_str() {
         "begin" | "start" => timeline.begin(),
@@ -34,10 +39,14 @@ pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
         return Err(Failure::beyond(at, timeline.end()).hint("--at end"));
     }
     timeline.seek(at, &mut unsupervised())?;
-    if arguments.launch { launch(arguments, &mut timeline) } else { wait_for_gdb(arguments, &mut timeline) }
+    if arguments.launch {
+        launch(arguments, file, &mut timeline)
+    } else {
+        wait_for_gdb(arguments, file, &mut timeline)
+    }
 }
 
-fn wait_for_gdb(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure> {
+fn wait_for_gdb(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, Failure> {
     let stop = crate::interrupt_flag()?;
     let listen = match &arguments.listen {
         Some(text) => parse_listen(text)?,
@@ -51,7 +60,7 @@ fn wait_for_gdb(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure>
         );
     }
     let options = ServeOptions { once: arguments.once, stop };
-    let file = arguments.file.display();
+    let file = file.display();
     serve(timeline, &listen, &options, |at| {
         println!("{file} waits for gdb: gdb -ex 'target remote {at}'");
     })
@@ -68,12 +77,12 @@ fn serve_failure(error: ServeError) -> Failure {
 }
 
 /// Starts gdb in the foreground and serves it; ends with it, and as it.
-fn launch(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure> {
+fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, Failure> {
     // Ctrl-C is gdb's here. It reaches this process too, being in the same foreground group.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
         .map_err(|error| Failure::internal(&error))?;
     let files =
-        GdbFiles::new(&symbol_file(arguments, timeline)?).map_err(|error| Failure::internal(&error))?;
+        GdbFiles::new(&symbol_file(arguments, file, timeline)?).map_err(|error| Failure::internal(&error))?;
     let folder =
         tempfile::Builder::new().prefix("replayvm-").tempdir().map_err(|error| Failure::internal(&error))?;
     let listen = match &arguments.listen {
@@ -108,9 +117,9 @@ fn launch(arguments: &Gdb, timeline: &mut Timeline) -> Result<u8, Failure> {
 }
 
 /// What gdb is to read symbols of: the file that was given, the guest's image, or what its kernel has in memory.
-fn symbol_file(arguments: &Gdb, timeline: &Timeline) -> Result<Vec<u8>, Failure> {
+fn symbol_file(arguments: &Gdb, recording: &Path, timeline: &Timeline) -> Result<Vec<u8>, Failure> {
     let file = arguments.symbols.as_deref();
-    let found = symbols::of_recording(&arguments.file, file)?;
+    let found = symbols::of_recording(recording, file)?;
     let whole = match (&found, file) {
         // An ELF file may have debug information too, if it says where the guest runs.
         (Some(symbols), Some(path)) if !symbols.is_moved() => {

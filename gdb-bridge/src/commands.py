@@ -1,0 +1,335 @@
+"""Commands for gdb on a recording of Replayvm. Needs nothing but the Python inside gdb.
+
+`replayvm gdb FILE --launch` loads this by itself. In a gdb that came by `target remote`, `source` it:
+`replayvm gdb --print-python > replayvm.py` writes it.
+
+    when  seek  mark  back  tt-marks (or marks)  last-write  $rvm_position  set replayvm-prompt on|off
+"""
+
+import re
+import signal
+
+import gdb
+
+
+def rvm_position():
+    """Where the machine stands, TICK+OFFSET; None if there is no machine, it runs, or it is no recording."""
+    try:
+        frame = gdb.newest_frame()
+        return "%d+%d" % (int(frame.read_register("tick")), int(frame.read_register("tick_offset")))
+    except (gdb.error, ValueError):
+        return None
+
+
+def rvm_ask(line):
+    """What the server answers to a line of `monitor`."""
+    # gdb would leave an answer half read at Ctrl-C, and lose the connection by that: it waits for the whole.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return gdb.execute("monitor " + line, to_string=True)
+    except gdb.error as error:
+        raise gdb.GdbError("`monitor %s`: %s" % (line.split()[0], error))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def rvm_marks():
+    """The names of the marks. None at all where they cannot be asked for: this is for completion, too."""
+    try:
+        found = re.findall(r"^(\S+)\s+\d+\+\d+$", gdb.execute("monitor marks", to_string=True), re.MULTILINE)
+    except gdb.error:
+        found = []
+    return found
+
+
+def rvm_complete(text, word, names):
+    """Those of `names` that begin with `text`, from where gdb's `word` begins: a name may have more than one."""
+    text = text.lstrip()
+    return [name[len(text) - len(word):] for name in names if name.startswith(text)]
+
+
+def rvm_only_word(argument, usage):
+    """The one word that a command takes."""
+    words = argument.split()
+    if len(words) != 1:
+        raise gdb.GdbError("Usage: " + usage)
+    return words[0]
+
+
+def rvm_try(command):
+    """Runs a command of gdb that this version may not have; says whether it has."""
+    try:
+        gdb.execute(command, to_string=True)
+    except gdb.error:
+        return False
+    return True
+
+
+def rvm_look_again():
+    """Makes gdb forget what it knew of the machine."""
+    # Until gdb 10 the first has the second's name, and there is no third.
+    if not rvm_try("maintenance flush register-cache"):
+        rvm_try("flushregs")
+    rvm_try("maintenance flush dcache")
+    rvm_watch_again()
+    rvm_remember()
+
+
+def rvm_watch_again():
+    """Makes watchpoints take the values that are here for the old ones: they stop only at what differs from those."""
+    for point in gdb.breakpoints():
+        if point.type in (gdb.BP_HARDWARE_WATCHPOINT, gdb.BP_ACCESS_WATCHPOINT, gdb.BP_WATCHPOINT) and point.enabled:
+            try:
+                point.enabled = False
+                point.enabled = True
+            except gdb.error:
+                pass
+
+
+# Steps that are asked for at once: Ctrl-C waits for so many.
+RVM_STEPS = 500
+
+
+def rvm_go(line):
+    """What the server answers to a line that moves; many steps are walked in parts, until Ctrl-C."""
+    steps = re.match(r"seek ([-+])([0-9]+)$", line)
+    left = int(steps.group(2)) if steps else 0
+    before = None
+    while left > RVM_STEPS:
+        answer = rvm_ask("seek %s%d quiet" % (steps.group(1), RVM_STEPS))
+        left -= RVM_STEPS
+        line = "seek %s%d" % (steps.group(1), left)
+        # The end on this way, a complaint, or Ctrl-C.
+        if answer == before or not answer.startswith("position ") or signal.SIGINT in signal.sigpending():
+            return answer
+        before = answer
+    return rvm_ask(line + " quiet")
+
+
+def rvm_move(line):
+    """Goes where the line of `monitor` says, and shows where that is."""
+    # Ctrl-C comes when gdb knows that the machine has moved.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        answer = rvm_go(line)
+        rvm_look_again()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    if not re.search(r"^position \d+\+\d+", answer, re.MULTILINE):
+        raise gdb.GdbError(answer.strip())
+    gdb.write(answer)
+    gdb.execute("frame 0")
+
+
+def rvm_remember(_=None):
+    """Keeps $rvm_position true: void where there is no position."""
+    gdb.set_convenience_variable("rvm_position", rvm_position())
+
+
+class RvmPositionPrinter:
+    """Shows $rvm_position as text where the language (Rust) would show an array of numbers."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def to_string(self):
+        return self.text
+
+    def display_hint(self):
+        return "string"
+
+
+def rvm_printer(value):
+    """A printer for $rvm_position, and for nothing in the guest: what is there has an address."""
+    kind = value.type.strip_typedefs()
+    if kind.code != gdb.TYPE_CODE_ARRAY or kind.target().sizeof != 1 or kind.sizeof > 32 or value.address is not None:
+        return None
+    first, last = kind.range()
+    text = "".join(chr(int(value[index]) & 0x7F) for index in range(first, last + 1)).rstrip("\0")
+    return RvmPositionPrinter(text) if re.match(r"\d+\+\d+$", text) else None
+
+
+class RvmWhen(gdb.Command):
+    """Where in the recording the machine stands.
+Usage: when"""
+
+    def __init__(self):
+        super().__init__("when", gdb.COMMAND_STATUS, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        if argument.strip():
+            raise gdb.GdbError("Usage: when")
+        gdb.write(rvm_ask("when"))
+
+
+class RvmSeek(gdb.Command):
+    """Go to a place in the recording.
+Usage: seek TICK+OFFSET | seek begin | seek end | seek +N | seek -N | seek NAME
++N and -N are steps; NAME is one of `tt-marks`."""
+
+    def __init__(self):
+        super().__init__("seek", gdb.COMMAND_RUNNING)
+
+    def invoke(self, argument, from_tty):
+        usage = "seek TICK+OFFSET | seek begin | seek end | seek +N | seek -N | seek NAME"
+        target = rvm_only_word(argument, usage)
+        is_name = not re.match(r"[-+0-9]|(begin|start|end)$", target)
+        rvm_move(("back " if is_name and target in rvm_marks() else "seek ") + target)
+
+    def complete(self, text, word):
+        return rvm_complete(text, word, ["begin", "end"] + rvm_marks())
+
+
+class RvmMark(gdb.Command):
+    """Give this place in the recording a name, for `back` and `seek`.
+Usage: mark NAME"""
+
+    def __init__(self):
+        super().__init__("mark", gdb.COMMAND_SUPPORT, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        gdb.write(rvm_ask("mark " + rvm_only_word(argument, "mark NAME")))
+
+
+class RvmMarks(gdb.Command):
+    """List the places in the recording that have been given names.
+Usage: tt-marks, or marks"""
+
+    def __init__(self, name):
+        super().__init__(name, gdb.COMMAND_STATUS, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        if argument.strip():
+            raise gdb.GdbError("Usage: tt-marks")
+        gdb.write(rvm_ask("marks"))
+
+
+class RvmBack(gdb.Command):
+    """Go to the place with that name.
+Usage: back NAME"""
+
+    def __init__(self):
+        super().__init__("back", gdb.COMMAND_RUNNING)
+
+    def invoke(self, argument, from_tty):
+        rvm_move("back " + rvm_only_word(argument, "back NAME"))
+
+    def complete(self, text, word):
+        return rvm_complete(text, word, rvm_marks())
+
+
+class RvmLastWrite(gdb.Command):
+    """Who wrote this memory last before here.
+Usage: last-write EXPR [LEN]
+EXPR is a place in memory, as for `watch`: a variable, `*pointer`, a field; or an address: `&variable`, a number.
+LEN is in bytes; without it, it is the size of that place, if it is known."""
+
+    def __init__(self):
+        super().__init__("last-write", gdb.COMMAND_DATA, gdb.COMPLETE_EXPRESSION)
+
+    def invoke(self, argument, from_tty):
+        text = argument.strip()
+        if not text:
+            raise gdb.GdbError("Usage: last-write EXPR [LEN]")
+        try:
+            value, length = self.evaluate(text)
+            address, size = self.address(value, text)
+        except gdb.error as error:
+            raise gdb.GdbError(str(error))
+        if length is None:
+            length = size
+        line = "last-write 0x%x" % address
+        answer = rvm_ask(line if length is None else "%s %d" % (line, length))
+        if answer.startswith("there is no command"):
+            raise gdb.GdbError(answer.strip())
+        gdb.write(answer)
+
+    @staticmethod
+    def evaluate(text):
+        """The value, and LEN if there is one: `p 4` has, `p + 4` has not, for `p +` is no expression."""
+        with_length = re.match(r"(.*\S)\s+(0[xX][0-9a-fA-F]+|[0-9]+)$", text, re.DOTALL)
+        if with_length:
+            try:
+                return gdb.parse_and_eval(with_length.group(1)), int(with_length.group(2), 0)
+            except gdb.error:
+                pass
+            except ValueError:
+                raise gdb.GdbError("`%s` is no length in bytes." % with_length.group(2))
+        return gdb.parse_and_eval(text), None
+
+    @staticmethod
+    def address(value, text):
+        """The address that a value stands for, and the size of what is there if it has one."""
+        if value.type.code in (gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF):
+            value = value.referenced_value().address
+        kind = value.type.strip_typedefs()
+        if value.address is not None:
+            value, size = value.address, kind.sizeof
+        elif kind.code == gdb.TYPE_CODE_PTR:
+            there = kind.target().strip_typedefs()
+            known = there.code not in (gdb.TYPE_CODE_VOID, gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ERROR)
+            size = there.sizeof if known else 0
+        elif kind.code == gdb.TYPE_CODE_INT:
+            size = 0
+        else:
+            raise gdb.GdbError("`%s` is neither a place in memory nor an address." % text)
+        return int(value) & 0xFFFFFFFFFFFFFFFF, size or None
+
+
+class RvmPromptSetting(gdb.Parameter):
+    """Whether the prompt shows where in the recording the machine stands."""
+
+    set_doc = "Set whether the prompt shows where in the recording the machine stands."
+    show_doc = "Show whether the prompt shows where in the recording the machine stands."
+
+    def __init__(self):
+        super().__init__("replayvm-prompt", gdb.COMMAND_SUPPORT, gdb.PARAM_BOOLEAN)
+        self.value = True
+
+    def get_set_string(self):
+        return ""
+
+    def get_show_string(self, value):
+        return "The position in the prompt is %s." % value
+
+
+class RvmPrompt:
+    """The prompt, with the position in it: `(gdb 12345678+3) `."""
+
+    def __init__(self, setting, earlier):
+        self.setting = setting
+        self.earlier = earlier  # the hook of somebody else, whose prompt it is then
+        self.plain = None
+        self.shown = None
+
+    def __call__(self, current):
+        # gdb keeps what a hook returns as the prompt; anything else has been set by the person.
+        if current != self.shown:
+            self.plain = current
+        text = self.plain
+        if self.earlier is not None:
+            text = self.earlier(text) or text
+        position = rvm_position() if self.setting.value else None
+        if position is not None:
+            inside = re.match(r"(.*)\)(\s*)$", text, re.DOTALL)
+            text = "%s %s)%s" % (inside.group(1), position, inside.group(2)) if inside else position + " " + text
+        self.shown = text
+        return text
+
+
+RvmWhen()
+RvmSeek()
+RvmMark()
+RvmMarks("tt-marks")
+RvmMarks("marks")
+RvmBack()
+RvmLastWrite()
+# Once, however often this is sourced: a second hook would take the first one's prompt for the person's.
+if not hasattr(gdb, "replayvm_prompt"):
+    gdb.replayvm_prompt = RvmPrompt(RvmPromptSetting(), gdb.prompt_hook)
+    gdb.prompt_hook = gdb.replayvm_prompt
+    gdb.pretty_printers.append(rvm_printer)
+    gdb.events.stop.connect(rvm_remember)
+    gdb.events.exited.connect(rvm_remember)
+    gdb.events.before_prompt.connect(rvm_remember)
+rvm_remember()
