@@ -204,7 +204,7 @@ fn last_write_asks_about_the_place_or_the_address() {
         "last-write (long*)0x1000 + 4",
         "last-write (short*)0x1000 + 4 6",
         "last-write (void*)0x1000",
-        "last-write *(char*)0x1000",
+        "last-write *(short*)0x1000",
     ]);
     let counter = text.split_once("<\n").expect("an address").0.lines().last().expect("an address");
     let asked: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("asked last-write ")).collect();
@@ -217,7 +217,7 @@ fn last_write_asks_about_the_place_or_the_address() {
         "0x1020 8",
         "0x1008 6",
         "0x1000",
-        "0x1000 1",
+        "0x1000 2",
     ];
     assert_eq!(asked, expected, "{text}");
 }
