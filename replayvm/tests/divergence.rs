@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use recorder::Position;
-use replayvm::engine::{Breakpoints, Capabilities, Engine, EngineError, PlainEngine, Stop};
+use replayvm::engine::{Breakpoints, Engine, EngineError, PlainEngine, Stop};
 use replayvm::machine::{GuestImages, Machine};
 use replayvm::session::{
     Diagnosis, Divergence, RecordSession, ReplayError, ReplaySession, SessionError, Settings,
@@ -22,10 +22,6 @@ struct Faulty {
 impl Engine for Faulty {
     fn name(&self) -> &'static str {
         "faulty"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        PlainEngine.capabilities()
     }
 
     fn run(

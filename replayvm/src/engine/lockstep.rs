@@ -4,7 +4,7 @@
 use recorder::Position;
 
 use super::step::{Statistics, Stepper, Word};
-use super::{Breakpoints, Capabilities, Engine, EngineError, Stop};
+use super::{Breakpoints, Engine, EngineError, Stop};
 use crate::machine::Machine;
 
 /// Engine `lockstep`.
@@ -28,10 +28,6 @@ impl Engine for LockstepEngine {
         "lockstep"
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { breakpoints: true, watchpoints: true }
-    }
-
     fn run(
         &mut self,
         machine: &mut Machine,
@@ -39,10 +35,6 @@ impl Engine for LockstepEngine {
         breakpoints: &Breakpoints,
     ) -> Result<Stop, EngineError> {
         self.stepper.run(machine, until, breakpoints)
-    }
-
-    fn machine_changed(&mut self, machine: &mut Machine) {
-        machine.cpu.state_changed();
     }
 
     fn statistics(&self) -> Statistics {

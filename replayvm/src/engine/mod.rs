@@ -15,6 +15,7 @@ mod soft;
 mod step;
 
 use recorder::{Exit, Position};
+use replayvm_cpu::Step;
 
 pub use doctor::doctor;
 pub use lockstep::LockstepEngine;
@@ -23,15 +24,6 @@ pub use soft::SoftEngine;
 pub use step::{Reason, Statistics, StepEngine};
 
 use crate::machine::{Machine, Platform, WatchHit};
-
-/// What an engine can stop on besides a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Execution addresses.
-    pub breakpoints: bool,
-    /// Accesses to watched memory.
-    pub watchpoints: bool,
-}
 
 /// Execution addresses at which a run stops.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,9 +143,6 @@ pub trait Engine: Send {
     /// Its name.
     fn name(&self) -> &'static str;
 
-    /// What it can stop on.
-    fn capabilities(&self) -> Capabilities;
-
     /// Moves the machine forward by at least one step, until it is at or past `until` or something stops it. A breakpoint
     /// at the very first instruction does not stop.
     ///
@@ -169,12 +158,38 @@ pub trait Engine: Send {
     ) -> Result<Stop, EngineError>;
 
     /// The machine's state or memory has been changed from outside (restored, written by a device).
-    fn machine_changed(&mut self, machine: &mut Machine);
+    fn machine_changed(&mut self, machine: &mut Machine) {
+        machine.cpu.state_changed();
+    }
 
     /// Who executed how many steps; all zero for an engine that does everything itself.
     fn statistics(&self) -> Statistics {
         Statistics::default()
     }
+}
+
+/// The end of a step, or of a run of blocks: serves what it has asked of devices, and says why the engine stops here, if it does.
+/// The order is every engine's.
+#[inline(always)]
+fn stop_after(machine: &mut Machine, step: Step, until: Position, breakpoints: &Breakpoints) -> Option<Stop> {
+    machine.after_step();
+    match step {
+        Step::Done => {}
+        Step::Idle => return Some(Stop::Idle),
+        Step::Shutdown => return Some(Stop::Shutdown),
+    }
+    let now = machine.position();
+    let platform = &mut machine.platform;
+    if now.offset == 0 && now.tick >= platform.due_tick {
+        return Some(Stop::Due);
+    }
+    if platform.wants_attention() {
+        return Some(attention(platform));
+    }
+    if now >= until {
+        return Some(Stop::Reached);
+    }
+    machine.stops_at(breakpoints).then_some(Stop::Breakpoint)
 }
 
 /// The reason for which the platform wants attention.

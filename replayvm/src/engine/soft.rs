@@ -1,9 +1,9 @@
 //! The fast form of the software CPU: decoded blocks, with the plain form for everything unusual.
 
 use recorder::Position;
-use replayvm_cpu::{Blocks, Limits, Moment, Step};
+use replayvm_cpu::{Blocks, Limits, Moment};
 
-use super::{Breakpoints, Capabilities, Engine, EngineError, Stop, attention};
+use super::{Breakpoints, Engine, EngineError, Stop, stop_after};
 use crate::machine::{Machine, Platform};
 
 /// Engine `soft`.
@@ -25,10 +25,6 @@ impl Engine for SoftEngine {
         "soft"
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { breakpoints: true, watchpoints: true }
-    }
-
     fn run(
         &mut self,
         machine: &mut Machine,
@@ -36,35 +32,14 @@ impl Engine for SoftEngine {
         breakpoints: &Breakpoints,
     ) -> Result<Stop, EngineError> {
         self.blocks.set_breakpoints(breakpoints.addresses());
-        let until = Moment { tick: until.tick, offset: until.offset };
+        let limit = Moment { tick: until.tick, offset: until.offset };
         loop {
             let Machine { cpu, platform } = &mut *machine;
             let due_tick = platform.due_tick;
-            let step = self.blocks.run(cpu, platform, Limits { due_tick, until });
-            machine.after_step();
-            match step {
-                Step::Done => {}
-                Step::Idle => return Ok(Stop::Idle),
-                Step::Shutdown => return Ok(Stop::Shutdown),
-            }
-            let Machine { cpu, platform } = &mut *machine;
-            let now = cpu.state.now;
-            if now.offset == 0 && now.tick >= platform.due_tick {
-                return Ok(Stop::Due);
-            }
-            if platform.wants_attention() {
-                return Ok(attention(platform));
-            }
-            if now >= until {
-                return Ok(Stop::Reached);
-            }
-            if machine.stops_at(breakpoints) {
-                return Ok(Stop::Breakpoint);
+            let step = self.blocks.run(cpu, platform, Limits { due_tick, until: limit });
+            if let Some(stop) = stop_after(machine, step, until, breakpoints) {
+                return Ok(stop);
             }
         }
-    }
-
-    fn machine_changed(&mut self, machine: &mut Machine) {
-        machine.cpu.state_changed();
     }
 }

@@ -25,7 +25,7 @@ use replayvm_cpu::{CpuState, Mode, Rflags, Shadow, Step};
 
 pub use statistics::{Reason, Statistics};
 
-use super::{Breakpoints, Capabilities, Difference, Engine, EngineError, Stop, attention};
+use super::{Breakpoints, Difference, Engine, EngineError, Stop, stop_after};
 use crate::machine::{Machine, Platform, position};
 use plain::Plain;
 use trial::{Seen, Trial};
@@ -52,10 +52,6 @@ impl Engine for StepEngine {
         "step"
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { breakpoints: true, watchpoints: true }
-    }
-
     fn run(
         &mut self,
         machine: &mut Machine,
@@ -63,10 +59,6 @@ impl Engine for StepEngine {
         breakpoints: &Breakpoints,
     ) -> Result<Stop, EngineError> {
         self.stepper.run(machine, until, breakpoints)
-    }
-
-    fn machine_changed(&mut self, machine: &mut Machine) {
-        machine.cpu.state_changed();
     }
 
     fn statistics(&self) -> Statistics {
@@ -138,25 +130,8 @@ impl Stepper {
             .map_err(|Unusable(what)| EngineError::Hypervisor { at, what })?;
         loop {
             let step = self.one(machine)?;
-            machine.after_step();
-            match step {
-                Step::Done => {}
-                Step::Idle => return Ok(Stop::Idle),
-                Step::Shutdown => return Ok(Stop::Shutdown),
-            }
-            let now = machine.position();
-            let platform = &mut machine.platform;
-            if now.offset == 0 && now.tick >= platform.due_tick {
-                return Ok(Stop::Due);
-            }
-            if platform.wants_attention() {
-                return Ok(attention(platform));
-            }
-            if now >= until {
-                return Ok(Stop::Reached);
-            }
-            if machine.stops_at(breakpoints) {
-                return Ok(Stop::Breakpoint);
+            if let Some(stop) = stop_after(machine, step, until, breakpoints) {
+                return Ok(stop);
             }
         }
     }
