@@ -1,6 +1,7 @@
 //! Real gdb on recordings of corpora guests.
 //!
-//! Each test starts gdb with a script and reads what it prints. Where gdb is not installed, they say so and pass.
+//! Each test starts gdb with a script and reads what it prints; what a script and a text can say is in `scenarios.rs`. Where
+//! gdb is not installed, they say so and pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "what takes too long has failed")]
 
@@ -111,59 +112,6 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 }
 
 #[test]
-fn gdb_knows_general_and_system_registers() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "break lost_update::count",
-        "continue",
-        "info registers rip cr0 cr3 efer fs_base",
-        "p/x $cr3",
-        "p $efer",
-        "p $fs_base",
-        "p $mxcsr",
-        "p $cs",
-        "info registers",
-        "bt",
-    ]);
-    assert!(text.contains("Breakpoint 1, lost_update::count ()"), "{text}");
-    assert!(text.contains("[ PE") && text.contains("PG ]"), "{text}");
-    assert!(text.contains("LME LMA"), "{text}");
-    assert!(text.contains("<lost_update::count"), "{text}");
-    assert!(text.contains("k_gs_base") && text.contains("tick_offset"), "{text}");
-    assert!(text.contains("in lost_update::main ()"), "{text}");
-}
-
-#[test]
-fn a_watchpoint_backwards_finds_the_last_store() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "seek end",
-        "p lost_update::COUNTER",
-        "watch lost_update::COUNTER",
-        "reverse-continue",
-        "echo FIRST\\n",
-        "p/x $pc",
-        "x/i $pc",
-        "reverse-continue",
-        "echo SECOND\\n",
-        "p/x $pc",
-        "continue",
-        "echo THIRD\\n",
-        "x/i $pc",
-    ]);
-    assert!(text.contains("Hardware watchpoint 1: lost_update::COUNTER"), "{text}");
-    let first = between(&text, "FIRST", "Hardware watchpoint");
-    assert!(first.contains("COUNTER"), "backwards gdb stands at the store: {first}");
-    // Forwards again over the same store, and past it.
-    let last = between(&text, "SECOND", "THIRD");
-    assert!(last.contains("Old value") && last.contains("New value"), "{last}");
-}
-
-#[test]
 fn what_would_change_the_recording_is_refused_and_changes_nothing() {
     if !gdb_is_installed() {
         return;
@@ -208,89 +156,6 @@ fn ten_steps_back_and_ten_forward_lead_to_the_same_registers() {
     assert!(start.contains("instructions"), "{start}");
     assert_eq!(start, between(&text, "E\n", "F\n"));
     assert_ne!(start, between(&text, "C\n", "D\n"));
-}
-
-#[test]
-fn both_ends_of_the_recording_are_ends_of_history() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "reverse-stepi",
-        "echo A\\n",
-        "continue",
-        "echo B\\n",
-        "stepi",
-        "echo C\\n",
-        "reverse-continue",
-        "echo D\\n",
-        "when",
-        "echo E\\n",
-    ]);
-    let ends = "No more reverse-execution history.";
-    assert_eq!(text.matches(ends).count(), 4, "{text}");
-    assert!(between(&text, "D\n", "E\n").contains("the begin of the recording"), "{text}");
-}
-
-#[test]
-fn source_lines_are_walked_both_ways() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "break lost_update::count",
-        "continue",
-        "next",
-        "echo A\\n",
-        "p $tick",
-        "p $tick_offset",
-        "echo B\\n",
-        "next",
-        "reverse-next",
-        "echo C\\n",
-        "finish",
-        "echo D\\n",
-        "delete",
-        "reverse-stepi",
-        "reverse-finish",
-        "echo E\\n",
-        "bt 1",
-        "echo F\\n",
-    ]);
-    let line = |part: &str| part.split_whitespace().next().map(str::to_owned);
-    assert_eq!(line(between(&text, "B\n", "C\n")), Some("57".to_owned()), "{text}");
-    assert!(between(&text, "C\n", "D\n").contains("lost_update::main"), "{text}");
-    assert!(between(&text, "E\n", "F\n").contains("#0"), "{text}");
-    assert!(between(&text, "E\n", "F\n").contains("lost_update::main"), "{text}");
-}
-
-#[test]
-fn a_mark_is_found_again_and_gdb_sees_the_move() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "seek 100000",
-        "echo A\\n",
-        "p $pc",
-        "echo B\\n",
-        "mark here",
-        "seek +1000",
-        "echo C\\n",
-        "p $pc",
-        "p $tick",
-        "marks",
-        "back here",
-        "echo A\\n",
-        "p $pc",
-        "echo B\\n",
-    ]);
-    let value = |text: &str| text.split_once(" = ").map(|(_, value)| value.trim().to_owned());
-    let first = value(between(&text, "A\n", "B\n"));
-    let again = value(between(text.split_once("C\n").expect("a part").1, "A\n", "B\n"));
-    assert!(first.is_some());
-    assert_eq!(first, again, "{text}");
-    assert!(text.contains("here             100000+0"), "{text}");
 }
 
 #[test]
