@@ -37,6 +37,20 @@ pub struct Watchpoint {
     ranges: Vec<(u64, u64)>,
 }
 
+impl Watchpoint {
+    /// Whether this linear address is watched.
+    #[must_use]
+    pub fn covers(&self, linear: u64) -> bool {
+        linear.wrapping_sub(self.linear) < self.len
+    }
+
+    /// Whether it is the same to gdb, wherever in physical memory it has come to lie.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (self.linear, self.len, self.kind) == (other.linear, other.len, other.kind)
+    }
+}
+
 /// What a run stops on.
 #[derive(Debug, Default)]
 pub struct Points {
@@ -77,6 +91,12 @@ impl Points {
     #[must_use]
     pub fn is_software(&self, linear: u64) -> bool {
         self.software.contains(&linear)
+    }
+
+    /// Whether a watchpoint is still set.
+    #[must_use]
+    pub fn watches(&self, watchpoint: &Watchpoint) -> bool {
+        self.watchpoints.iter().any(|known| known.is(watchpoint))
     }
 
     /// A watchpoint.

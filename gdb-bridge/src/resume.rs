@@ -1,6 +1,12 @@
 //! Stepping and running, forwards and backwards.
 //!
 //! gdbstub first takes note of what gdb wants ([`Action`]); the session then carries it out and reports the stop.
+//!
+//! A stop of gdb's protocol tells of one watchpoint. Where a step hits several, the others are told by the next runs on the same
+//! way, which do not move: gdb, which compares the values of those only that it is told, would else find the change at some
+//! later stop and show it there.
+
+use std::collections::VecDeque;
 
 use gdbstub::common::{Signal, Tid};
 use gdbstub::stub::MultiThreadStopReason;
@@ -11,10 +17,11 @@ use gdbstub::target::ext::base::multithread::{
 use gdbstub::target::ext::base::reverse_exec::{
     ReplayLogPosition, ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
 };
-use recorder::{Exit, ExitKind};
-use replayvm::machine::ExitFilter;
+use recorder::{Exit, ExitKind, Position};
+use replayvm::machine::{ExitFilter, WatchHit};
 use replayvm::timeline::{Landing, Progress, Reason, Stops, Timeline, TimelineError};
 
+use crate::points::Watchpoint;
 use crate::target::{ReplayTarget, TargetFailure};
 use crate::thread::VCPU;
 
@@ -39,6 +46,16 @@ pub enum Action {
     ReverseContinue,
     /// One step backward.
     ReverseStep,
+}
+
+/// Watchpoints that a step has hit and that gdb has not yet been told of.
+#[derive(Debug)]
+pub struct Unreported {
+    /// Where the machine stood when gdb was told of the first.
+    position: Position,
+    /// The run on this way is what tells of the next.
+    way: Action,
+    watchpoints: VecDeque<Watchpoint>,
 }
 
 /// A place in the program, as far as it can be told from the CPU: another call of the same function has another stack.
@@ -138,6 +155,9 @@ impl ReplayTarget<'_> {
         let Some(action) = self.action.take() else {
             return Ok(trap());
         };
+        if let Some(watchpoint) = self.next_unreported(action) {
+            return Ok(watch(&watchpoint));
+        }
         let (stops, owners) = self.points.stops();
         let link = self.link.clone();
         let mut supervisor = |_: Progress| !link.is_interrupted();
@@ -149,7 +169,42 @@ impl ReplayTarget<'_> {
             Action::StepWithin { start, end } => self.step_within(start, end)?,
         };
         tracing::debug!(?action, ?landing, "stopped");
+        if let Reason::Watch(hit) = landing.reason {
+            self.keep_unreported(action, hit, &owners);
+        }
         Ok(self.stop_reason(landing.reason, &owners))
+    }
+
+    /// The next watchpoint that the step at which the machine stands has hit and that gdb still wants to know of.
+    fn next_unreported(&mut self, action: Action) -> Option<Watchpoint> {
+        let mut unreported = self.unreported.take()?;
+        if unreported.way != action || unreported.position != self.timeline.position() {
+            return None;
+        }
+        let points = &self.points;
+        let next =
+            std::iter::from_fn(|| unreported.watchpoints.pop_front()).find(|next| points.watches(next))?;
+        unreported.watchpoints.retain(|other| !other.covers(next.linear));
+        self.unreported = Some(unreported);
+        Some(next)
+    }
+
+    /// Remembers the watchpoints that the step has hit beside the one that gdb is told of now.
+    fn keep_unreported(&mut self, action: Action, hit: WatchHit, owners: &[usize]) {
+        let owner_of = |index: usize| owners.get(index).and_then(|owner| self.points.watchpoint(*owner));
+        let Some(told) = owner_of(hit.index) else { return };
+        let mut watchpoints = VecDeque::<Watchpoint>::new();
+        for other in hit.indices().filter_map(owner_of) {
+            // gdb looks at every watchpoint that has the address in it.
+            if !other.covers(told.linear) && !watchpoints.iter().any(|known| known.is(other)) {
+                watchpoints.push_back(other.clone());
+            }
+        }
+        let way = match action {
+            Action::ReverseContinue | Action::ReverseStep => Action::ReverseContinue,
+            Action::Continue | Action::Step | Action::StepWithin { .. } => Action::Continue,
+        };
+        self.unreported = Some(Unreported { position: self.timeline.position(), way, watchpoints });
     }
 
     /// Steps while the instruction pointer is in a range, at least once. An interrupt that is taken on the way is run
@@ -213,11 +268,7 @@ impl ReplayTarget<'_> {
             Reason::Breakpoint(_) => MultiThreadStopReason::HwBreak(VCPU),
             Reason::Watch(hit) => {
                 match owners.get(hit.index).and_then(|owner| self.points.watchpoint(*owner)) {
-                    Some(watchpoint) => MultiThreadStopReason::Watch {
-                        tid: VCPU,
-                        kind: watchpoint.kind,
-                        addr: watchpoint.linear,
-                    },
+                    Some(watchpoint) => watch(watchpoint),
                     None => trap(),
                 }
             }
@@ -230,6 +281,11 @@ impl ReplayTarget<'_> {
             }
         }
     }
+}
+
+/// The machine stands because of a watchpoint.
+fn watch(watchpoint: &Watchpoint) -> MultiThreadStopReason<u64> {
+    MultiThreadStopReason::Watch { tid: VCPU, kind: watchpoint.kind, addr: watchpoint.linear }
 }
 
 /// The machine stands for no other reason than that it was asked to.

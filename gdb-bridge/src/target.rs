@@ -21,7 +21,7 @@ use crate::link::Link;
 use crate::points::Points;
 use crate::refusal;
 use crate::registers::{self, RegisterId};
-use crate::resume::Action;
+use crate::resume::{Action, Unreported};
 use crate::symbols::GuestSymbols;
 use crate::thread::VCPU;
 
@@ -41,6 +41,8 @@ pub struct ReplayTarget<'t> {
     pub(crate) physical: bool,
     /// What gdb has asked for and the session has not yet done.
     pub(crate) action: Option<Action>,
+    /// Watchpoints that the last step has hit beside the one that was told.
+    pub(crate) unreported: Option<Unreported>,
     /// Bytes of memory that the packet at hand may still read.
     pub(crate) read_budget: usize,
 }
@@ -56,6 +58,7 @@ impl<'t> ReplayTarget<'t> {
             symbols,
             physical: false,
             action: None,
+            unreported: None,
             read_budget: crate::memory::READ_BYTES_MAX,
         }
     }

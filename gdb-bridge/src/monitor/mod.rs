@@ -51,6 +51,7 @@ impl ReplayTarget<'_> {
             Command::Help => HELP.to_owned(),
             Command::When => self.when(),
             Command::Seek { target, quiet } => {
+                self.unreported = None;
                 let landing = self.go(target)?;
                 let mut text = self.when();
                 if landing.reason == Reason::Interrupted {
