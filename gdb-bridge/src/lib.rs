@@ -20,6 +20,8 @@ mod refusal;
 mod memory;
 /// The commands of `monitor`.
 mod monitor;
+/// Steps back over interrupts.
+mod over_interrupts;
 /// Breakpoints and watchpoints.
 mod points;
 /// Stepping and running, forwards and backwards.

@@ -27,6 +27,8 @@ use crate::thread::VCPU;
 
 /// Steps of a range between two looks at the client.
 const STEPS_UNSEEN: u32 = 512;
+/// Bytes of the longest instruction.
+const INSTRUCTION_BYTES: u64 = 15;
 
 /// What gdb wants the machine to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +62,22 @@ pub struct Unreported {
 
 /// A place in the program, as far as it can be told from the CPU: another call of the same function has another stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+pub(crate) struct Place {
     rip: u64,
     rsp: u64,
     cr3: u64,
 }
 
 impl Place {
-    fn of(timeline: &Timeline) -> Self {
+    pub(crate) fn of(timeline: &Timeline) -> Self {
         let cpu = timeline.cpu();
         Self { rip: cpu.linear_rip(), rsp: cpu.gpr[4], cr3: cpu.cr3 }
+    }
+
+    /// Whether it is where the program goes on that left `other` for a handler: there, or behind an instruction that called it.
+    pub(crate) fn follows(self, other: Self) -> bool {
+        let passed = self.rip.wrapping_sub(other.rip);
+        passed <= INSTRUCTION_BYTES && (self.rsp, self.cr3) == (other.rsp, other.cr3)
     }
 }
 
@@ -165,6 +173,7 @@ impl ReplayTarget<'_> {
             Action::Continue => self.timeline.run_forward(&stops, &mut supervisor)?,
             Action::ReverseContinue => self.timeline.run_backward(&stops, &mut supervisor)?,
             Action::Step => self.timeline.step_forward_watching(&stops)?,
+            Action::ReverseStep if self.goes_back_over => self.step_back_over(&stops)?,
             Action::ReverseStep => self.timeline.step_backward_watching(&stops, &mut supervisor)?,
             Action::StepWithin { start, end } => self.step_within(start, end)?,
         };

@@ -41,6 +41,8 @@ pub struct ReplayTarget<'t> {
     pub(crate) physical: bool,
     /// What gdb has asked for and the session has not yet done.
     pub(crate) action: Option<Action>,
+    /// Steps back go over interrupts.
+    pub(crate) goes_back_over: bool,
     /// Watchpoints that the last step has hit beside the one that was told.
     pub(crate) unreported: Option<Unreported>,
     /// Bytes of memory that the packet at hand may still read.
@@ -58,6 +60,7 @@ impl<'t> ReplayTarget<'t> {
             symbols,
             physical: false,
             action: None,
+            goes_back_over: false,
             unreported: None,
             read_budget: crate::memory::READ_BYTES_MAX,
         }

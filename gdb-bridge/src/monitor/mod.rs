@@ -78,6 +78,10 @@ impl ReplayTarget<'_> {
                 let what = if self.physical { "physical" } else { "linear, by the guest's page tables" };
                 format!("addresses of memory reads are {what}\n")
             }
+            Command::StepBack { over } => {
+                self.goes_back_over = over;
+                String::new()
+            }
             Command::LastWrite { address, len } => self.last_write(address, len)?,
             Command::Writes { address, len, from, to } => self.writes(address, len, from, to)?,
             Command::Translate(linear) => self.translate(linear)?,

@@ -11,6 +11,7 @@ monitor mark NAME          give this place a name
 monitor marks              list the names
 monitor back NAME          go to the place with that name
 monitor phys on|off        take addresses of memory reads as physical; by the guest's page tables
+monitor step-back over|into  steps back go over interrupts, as forward by lines, or into their handlers
 To look around without moving the machine:
 monitor last-write ADDR [LEN]      who wrote last to these bytes (8) before here
 monitor writes ADDR LEN FROM..TO   all writes to these bytes between two positions
@@ -40,6 +41,7 @@ pub(super) enum Command<'a> {
     Mark(&'a str),
     Marks,
     Physical(Option<bool>),
+    StepBack { over: bool },
     LastWrite { address: u64, len: u64 },
     Writes { address: u64, len: u64, from: Place, to: Place },
     Translate(u64),
@@ -84,6 +86,8 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ["phys"] => Command::Physical(None),
         ["phys", "on"] => Command::Physical(Some(true)),
         ["phys", "off"] => Command::Physical(Some(false)),
+        ["step-back", "over"] => Command::StepBack { over: true },
+        ["step-back", "into"] => Command::StepBack { over: false },
         ["last-write", at] => Command::LastWrite { address: address(at)?, len: LOOK_BYTES },
         ["last-write", at, len] => Command::LastWrite { address: address(at)?, len: length(len)? },
         ["writes", at, len, range] => {
@@ -107,8 +111,8 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ["console", many] => Command::Console(count(many)?),
         ["diff", place] => Command::Diff(parse_place(place)?),
         [
-            command @ ("seek" | "back" | "mark" | "phys" | "last-write" | "writes" | "translate" | "exits"
-            | "events" | "console" | "diff"),
+            command @ ("seek" | "back" | "mark" | "phys" | "step-back" | "last-write" | "writes"
+            | "translate" | "exits" | "events" | "console" | "diff"),
             ..,
         ] => {
             return Err(format!("`{command}` is used otherwise: see `monitor help`"));
@@ -186,6 +190,7 @@ mod tests {
         assert_eq!(parse("seek +7"), seek(Target::Forward(7)));
         assert_eq!(parse("seek -7"), seek(Target::Backward(7)));
         assert_eq!(parse("back here"), seek(Target::Mark("here")));
+        assert_eq!(parse("step-back over"), Ok(Command::StepBack { over: true }));
         assert_eq!(parse("seek begin quiet"), Ok(Command::Seek { target: Target::Begin, quiet: true }));
     }
 
