@@ -12,7 +12,7 @@ mod tracker;
 pub use map::PageMap;
 pub use spacing::{Cache, approach};
 pub use store::{PageStore, StoreError};
-pub use tracker::{ChangedPage, RamTracker};
+pub use tracker::{RamTracker, WrittenPage};
 
 use recorder::{Position, Section};
 

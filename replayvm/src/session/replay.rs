@@ -8,7 +8,7 @@ use recorder::{Digest, EndReason, Exit, Position, ReadError};
 
 use super::diagnose::{self, Diagnosis};
 use super::{Divergence, Driver, Expectation, Halt, Pace, Replayed, SessionError, keep_console};
-use crate::checkpoint::{PageStore, RamTracker, StoreError};
+use crate::checkpoint::{PageStore, RamTracker, StoreError, WrittenPage};
 use crate::engine::{self, Breakpoints, Engine, EngineError};
 use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
@@ -252,17 +252,22 @@ impl ReplaySession {
     }
 
     fn digest(&mut self) -> Result<(Digest, Vec<(String, Digest)>), RamError> {
+        self.look().map(|(digest, components, _)| (digest, components))
+    }
+
+    /// The digest of the machine and of each of its components, and the pages written since the last look.
+    fn look(&mut self) -> Result<(Digest, Vec<(String, Digest)>, Vec<WrittenPage>), RamError> {
         let machine = &mut self.driver.machine;
-        self.tracker.look(&mut machine.platform.ram)?;
+        let written = self.tracker.look(&mut machine.platform.ram)?;
         let components = Machine::digests(&machine.save(), self.tracker.map().digest());
         let digest = Digest::combine(components.iter().map(|(name, digest)| (name.as_str(), *digest)));
-        Ok((digest, components))
+        Ok((digest, components, written))
     }
 
     fn compare_state(&mut self, index: usize) -> Result<(), ReplayError> {
         let at = self.opened.checkpoint_position(index);
         let recorded = self.opened.recording().checkpoint(index)?;
-        let (_, components) = self.digest()?;
+        let (_, components, written) = self.look()?;
         let missing = recorded.digests.len() < components.len();
         let names = recorded.digests.iter().chain(components.iter().filter(|_| missing));
         let of = |digests: &[(String, Digest)], name: &str| {
@@ -273,6 +278,12 @@ impl ReplaySession {
             if expected != got {
                 let (expected, got) = (expected.unwrap_or_default(), got.unwrap_or_default());
                 return Err(Divergence::State { at, component: name.clone(), expected, got }.into());
+            }
+        }
+        if self.opened.recording().lists_every_written_page() {
+            let listed = |gfn: u64| recorded.pages.binary_search_by_key(&gfn, |page| page.gfn).is_ok();
+            if let Some(page) = written.iter().find(|page| !listed(page.gfn)) {
+                return Err(Divergence::Written { at, gfn: page.gfn }.into());
             }
         }
         self.report.checkpoints += 1;
