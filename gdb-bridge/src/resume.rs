@@ -232,7 +232,7 @@ impl ReplayTarget<'_> {
                 return Ok(landing);
             }
             let rip = self.timeline.cpu().linear_rip();
-            if self.points.breaks_at(rip) {
+            if self.breaks_here() {
                 return Ok(Landing { reason: Reason::Breakpoint(rip), ..landing });
             }
             if !(start..end).contains(&rip) {
@@ -245,6 +245,12 @@ impl ReplayTarget<'_> {
         }
     }
 
+    /// Whether a breakpoint is here and its instruction comes next: where an interrupt does, it is met when that has returned.
+    fn breaks_here(&self) -> bool {
+        let rip = self.timeline.cpu().linear_rip();
+        self.points.breaks_at(rip) && self.timeline.breaks_at(rip)
+    }
+
     /// Runs until the program is back where it was interrupted, or a stop of gdb's comes first.
     fn run_to(&mut self, place: Place) -> Result<Landing, TimelineError> {
         let (mut stops, _) = self.points.stops();
@@ -254,7 +260,7 @@ impl ReplayTarget<'_> {
         loop {
             // The handler may begin at a breakpoint, which the run would leave first.
             let rip = self.timeline.cpu().linear_rip();
-            if self.points.breaks_at(rip) && rip != place.rip {
+            if rip != place.rip && self.breaks_here() {
                 return Ok(Landing { position: self.timeline.position(), reason: Reason::Breakpoint(rip) });
             }
             let landing = self.timeline.run_forward(&stops, &mut supervisor)?;

@@ -159,14 +159,23 @@ impl Person<'_> {
         }
     }
 
-    /// Steps as long as the instruction pointer is in a range, over interrupts.
+    /// Steps as long as the instruction pointer is in a range, over interrupts, to a breakpoint at the farthest.
     fn range(&mut self) {
         self.untold = None;
         let rip = self.truth.steps[self.at].rip;
         let (start, end) = (rip - self.below(8) as u64, rip + self.below(40) as u64);
+        // Somewhere near, or anywhere.
+        let near = (self.at + self.below(20)).min(self.truth.steps.len() - 1);
+        let anywhere = self.below(self.truth.steps.len());
+        self.points.hardware = [near, anywhere].map(|index| self.truth.steps[index].rip).to_vec();
+        self.points.hardware.dedup();
+        self.send_points('Z');
         let stop = self.ask(&format!("vCont;r{start:x},{end:x}:p1.1;c:p1.-1"));
         assert!(stop.starts_with("T05"), "{}: {stop}", self.what);
-        self.at = self.truth.after_range(self.at, start..end);
+        self.at = self.truth.after_range(self.at, start..end, &self.points.hardware);
+        self.what.push_str(&format!(" range {start:x}..{end:x} {:x?}: {stop}", self.points.hardware));
+        self.check();
+        self.clear_points();
     }
 
     /// A run that is interrupted somewhere, or too late.

@@ -7,7 +7,6 @@ use std::path::Path;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use recorder::{Exit, Position};
-use replayvm::engine::Breakpoints;
 use replayvm::machine::{ExitFilter, Watch, WatchKind};
 use replayvm::timeline::{Reason, Stops, Timeline, unsupervised};
 
@@ -143,7 +142,7 @@ impl Truth {
                 registers: fingerprint::of(&timeline),
                 rsp: timeline.cpu().gpr[4],
                 cr3: timeline.cpu().cr3,
-                breaks: timeline.machine().stops_at(&Breakpoints::new(vec![rip])),
+                breaks: timeline.breaks_at(rip),
                 interrupt: interrupts.binary_search(&timeline.position()).is_ok(),
                 stored: 0,
                 loaded: 0,
@@ -208,20 +207,27 @@ impl Truth {
         self.begins_at_begin.then(|| Expected { at: 0, breaks: false, watched: Vec::new() })
     }
 
-    /// Where steps end that go on while the instruction pointer is in a range, and over interrupts.
-    pub fn after_range(&self, mut at: usize, range: Range<u64>) -> usize {
+    /// Where steps end that go on while the instruction pointer is in a range, over interrupts, to a breakpoint at the farthest.
+    pub fn after_range(&self, mut at: usize, range: Range<u64>, addresses: &[u64]) -> usize {
         let last = self.steps.len() - 1;
+        let breaks = |index: usize| self.steps[index].breaks && addresses.contains(&self.steps[index].rip);
         while at < last {
             let program = &self.steps[at];
             at += 1;
-            if program.interrupt {
-                let is_back = |step: &Step| {
+            if program.interrupt && at < last {
+                let is_back = |index: usize| {
+                    let step = &self.steps[index];
                     step.breaks && (step.rip, step.rsp, step.cr3) == (program.rip, program.rsp, program.cr3)
                 };
-                let returned = (at + 1..last).find(|index| is_back(&self.steps[*index]));
-                at = returned.unwrap_or(last);
+                if breaks(at) && self.steps[at].rip != program.rip {
+                    return at;
+                }
+                at = (at + 1..last).find(|index| is_back(*index) || breaks(*index)).unwrap_or(last);
+                if at < last && !is_back(at) {
+                    return at;
+                }
             }
-            if at == last || !range.contains(&self.steps[at].rip) {
+            if at == last || breaks(at) || !range.contains(&self.steps[at].rip) {
                 break;
             }
         }

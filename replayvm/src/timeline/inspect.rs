@@ -5,6 +5,7 @@ use replayvm_cpu::Unmapped;
 
 use super::{Timeline, TimelineError};
 use crate::checkpoint::PageMap;
+use crate::engine::Breakpoints;
 use crate::machine::{Machine, PAGE_BYTES};
 
 impl Timeline {
@@ -22,6 +23,12 @@ impl Timeline {
     pub fn walk_tables(&self, linear: u64) -> Result<u64, Unmapped> {
         let ram = &self.driver.machine.platform.ram;
         replayvm_cpu::walk(self.cpu(), linear, |gpa| ram.load(gpa).map(u64::from_le_bytes))
+    }
+
+    /// Whether a breakpoint at this linear address stops here: the instruction there comes next, and no interrupt before it.
+    #[must_use]
+    pub fn breaks_at(&self, linear: u64) -> bool {
+        self.driver.machine.stops_at(&Breakpoints::new(vec![linear]))
     }
 
     /// Which page of RAM holds what under the cursor.
