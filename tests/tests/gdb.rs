@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "what takes too long has failed")]
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +16,7 @@ use gdb_bridge::{GdbFiles, GuestSymbols, Listen, ServeOptions, serve};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
 use replayvm::timeline::Timeline;
+use replayvm_tests::{binary, path_text};
 
 /// A recording of the guest `lost-update`, from power-on to its verdict, made once.
 fn recording() -> &'static Path {
@@ -208,4 +209,29 @@ fn one_client_comes_after_the_other_and_finds_the_cursor_where_it_was_left() {
         assert!(output.contains("position 10000"), "{outputs:?}");
     }
     assert!(!path.exists(), "the socket's file goes with the server");
+}
+
+#[test]
+fn the_command_listens_on_loopback_only() {
+    let mut server = Command::new(binary())
+        .args(["gdb", path_text(recording()), "--listen", ":0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut line = String::new();
+    let read = BufReader::new(server.stdout.take().expect("a pipe")).read_line(&mut line);
+    // The addresses at which the port is listened at (state 0A), of this network namespace.
+    let sockets =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    server.kill().and_then(|()| server.wait()).expect("our own child can be ended");
+    read.expect("a line");
+    let port = line.trim_end().trim_end_matches('\'').rsplit_once("127.0.0.1:").expect("an address").1;
+    let port = format!(":{:04X}", port.parse::<u16>().expect("a port"));
+    let fields =
+        sockets.iter().flat_map(|text| text.lines()).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let listening: Vec<String> = fields
+        .filter(|fields| fields.get(3) == Some(&"0A") && fields[1].ends_with(&port))
+        .map(|fields| fields[1].to_owned())
+        .collect();
+    assert_eq!(listening, [format!("0100007F{port}")], "{line}");
 }
