@@ -5,14 +5,20 @@
 
 /// What the cursor shows of the machine it stands on.
 mod inspect;
+/// Places that are kept in memory.
+mod pins;
 /// Going backwards.
 mod reverse;
 /// Seeking.
 mod seek;
+/// What has been done.
+mod statistics;
 /// Single steps.
 mod stepping;
 /// What a run stops on, and how it tells.
 mod stops;
+/// Going to a time.
+mod time;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,9 +26,11 @@ use std::path::Path;
 use recorder::Position;
 use replayvm_cpu::CpuState;
 
+pub use pins::{InMemory, MAX_PINS, PinError};
+pub use statistics::Statistics;
 pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
 
-use crate::checkpoint::{Cache, PageStore, RamTracker, StoreError};
+use crate::checkpoint::{Cache, Checkpoint, PageStore, RamTracker, StoreError};
 use crate::engine::{Breakpoints, SoftEngine};
 use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
@@ -63,12 +71,14 @@ pub struct Timeline {
     inputs: Replayed,
     tracker: RamTracker,
     cache: Cache,
+    pins: BTreeMap<Position, Checkpoint>,
     marks: BTreeMap<String, Position>,
     end: Position,
     chunk_ticks: u64,
     cached_bytes: usize,
     /// The machine is in the state of its position. Not so after an error, until the next restore.
     sound: bool,
+    statistics: Statistics,
 }
 
 impl std::fmt::Debug for Timeline {
@@ -121,11 +131,13 @@ impl Timeline {
             inputs,
             tracker,
             cache: Cache::new(CACHED_CHECKPOINTS),
+            pins: BTreeMap::new(),
             marks: BTreeMap::new(),
             end,
             chunk_ticks: CHUNK_TICKS,
             cached_bytes: CACHED_BYTES,
             sound: true,
+            statistics: Statistics::default(),
         })
     }
 
@@ -279,7 +291,10 @@ impl Timeline {
     /// Moves the machine on, as [`Driver::run`] does.
     fn advance(&mut self, until: Position, breakpoints: &Breakpoints) -> Result<Halt, TimelineError> {
         self.sound = false;
+        let (tick, instructions) = (self.position().tick, self.instructions());
         let halt = self.driver.run(&mut self.inputs, until, breakpoints)?;
+        self.statistics.ticks += self.position().tick.saturating_sub(tick);
+        self.statistics.instructions += self.instructions().saturating_sub(instructions);
         if let Halt::Ended(reason) = &halt
             && self.position() < self.end
         {

@@ -2,6 +2,7 @@
 
 use recorder::Position;
 
+use super::pins::kept_at_or_before;
 use super::{Landing, Progress, Reason, Supervisor, Timeline, TimelineError};
 use crate::checkpoint::{Checkpoint, approach};
 use crate::engine::Breakpoints;
@@ -25,6 +26,7 @@ impl Timeline {
         target: Position,
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
+        self.statistics.seeks += 1;
         let target = target.min(self.end).max(self.begin());
         self.stand_before(target)?;
         let start = self.position();
@@ -103,7 +105,7 @@ impl Timeline {
     /// Where the last checkpoint at or before `target` is.
     pub(super) fn nearest(&self, target: Position) -> Position {
         let stored = self.opened.checkpoint_position(self.opened.checkpoint_at_or_before(target));
-        self.cache.at_or_before(target).map_or(stored, |cached| cached.position.max(stored))
+        kept_at_or_before(&self.pins, &self.cache, target).map_or(stored, |kept| kept.position.max(stored))
     }
 
     /// Restores the last checkpoint at or before `target`.
@@ -111,8 +113,8 @@ impl Timeline {
         let stored = self.opened.checkpoint_at_or_before(target);
         let stored_position = self.opened.checkpoint_position(stored);
         let read;
-        let checkpoint = match self.cache.at_or_before(target) {
-            Some(cached) if cached.position >= stored_position => cached,
+        let checkpoint = match kept_at_or_before(&self.pins, &self.cache, target) {
+            Some(kept) if kept.position >= stored_position => kept,
             _ => {
                 read = self.opened.checkpoint(stored)?;
                 &read
@@ -127,6 +129,7 @@ impl Timeline {
             &self.store,
         )?;
         self.sound = true;
+        self.statistics.restores += 1;
         Ok(())
     }
 
@@ -138,6 +141,7 @@ impl Timeline {
         }
         self.look()?;
         let sections = self.driver.machine.save();
+        self.statistics.checkpoints += 1;
         self.cache.insert(Checkpoint { position, sections, pages: self.tracker.map().clone() }, cursor);
         if self.store.kept_bytes() > self.cached_bytes {
             self.make_room(cursor);
@@ -161,7 +165,8 @@ impl Timeline {
     /// itself holds stays: the next checkpoint names it.
     fn make_room(&mut self, cursor: Position) {
         loop {
-            let maps = self.cache.maps().chain([self.tracker.map()]);
+            let pinned = self.pins.values().map(|pin| &pin.pages);
+            let maps = pinned.chain(self.cache.maps()).chain([self.tracker.map()]);
             self.store.forget_all_but(maps);
             if self.cache.is_empty() || self.store.kept_bytes() <= self.cached_bytes / 4 * 3 {
                 return;
