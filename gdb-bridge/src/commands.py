@@ -139,22 +139,19 @@ def rvm_follow(_=None):
     try:
         frame = gdb.newest_frame()
         bits = int(frame.read_register("code_bits"))
+        now = frame.architecture().name()
         # Whoever has said what the machine is keeps that: gdb would refuse the description of anything else.
-        if frame.architecture().name() == RVM_ARCHITECTURES[bits] or '"auto"' not in gdb.execute(
-            "show architecture", to_string=True
-        ):
-            gdb.replayvm_bits = bits
+        if now == RVM_ARCHITECTURES[bits] or '"auto"' not in gdb.execute("show architecture", to_string=True):
             return
-        if bits == gdb.replayvm_bits:
+        # With `monitor arch`, the person may have asked for what is not the guest's mode.
+        if gdb.replayvm_followed == (bits, now):
             return
+        # An executable would bind gdb to its own architecture. Its symbols stay.
+        gdb.execute("exec-file", to_string=True)
+        gdb.execute("unset tdesc filename", to_string=True)
+        gdb.replayvm_followed = (bits, gdb.newest_frame().architecture().name())
     except (gdb.error, ValueError, KeyError):
-        return
-    gdb.replayvm_bits = bits
-    # Breakpoints in 64-bit code are kept while the machine runs other code.
-    rvm_try("set remoteaddresssize 64")
-    # An executable would bind gdb to its own architecture. Its symbols stay.
-    rvm_try("exec-file")
-    rvm_try("unset tdesc filename")
+        pass
 
 
 class RvmArchSetting(gdb.Parameter):
@@ -168,7 +165,7 @@ class RvmArchSetting(gdb.Parameter):
         self.value = "auto"
 
     def get_set_string(self):
-        gdb.replayvm_bits = None
+        gdb.replayvm_followed = None
         return ""
 
     def get_show_string(self, value):
@@ -375,7 +372,7 @@ RvmBack()
 RvmLastWrite()
 # Once, however often this is sourced: a second hook would take the first one's prompt for the person's.
 if not hasattr(gdb, "replayvm_prompt"):
-    gdb.replayvm_bits = None
+    gdb.replayvm_followed = None
     gdb.replayvm_prompt = RvmPrompt(RvmPromptSetting(), gdb.prompt_hook)
     gdb.prompt_hook = gdb.replayvm_prompt
     RvmArchSetting()
@@ -386,4 +383,6 @@ if not hasattr(gdb, "replayvm_prompt"):
     gdb.events.stop.connect(rvm_remember)
     gdb.events.exited.connect(rvm_remember)
     gdb.events.before_prompt.connect(rvm_remember)
+# Breakpoints in 64-bit code are kept whole while gdb takes the machine for a smaller one.
+rvm_try("set remoteaddresssize 64")
 rvm_remember()
