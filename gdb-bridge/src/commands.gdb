@@ -1,6 +1,9 @@
 # Commands for gdb on a recording: what `monitor` offers, with gdb told to look again after each move.
 # Where gdb has Python, commands.py takes their place.
 
+# Breakpoints in 64-bit code are kept whole while gdb takes the machine for a smaller one.
+set remoteaddresssize 64
+
 define when
   monitor when
 end

@@ -9,6 +9,8 @@ mod lists;
 mod look;
 /// What a line asks for.
 mod parse;
+/// As what gdb is shown the machine, and by what names.
+mod shown;
 /// Who wrote to memory.
 mod writes;
 
@@ -77,6 +79,11 @@ impl ReplayTarget<'_> {
                 let what = if self.physical { "physical" } else { "linear, by the guest's page tables" };
                 format!("addresses of memory reads are {what}\n")
             }
+            Command::Architecture(wanted) => {
+                self.shown.wanted = wanted.unwrap_or(self.shown.wanted);
+                self.architecture()
+            }
+            Command::Symbols => self.symbols_text(),
             Command::LastWrite { address, len } => self.last_write(address, len)?,
             Command::Writes { address, len, from, to } => self.writes(address, len, from, to)?,
             Command::Translate(linear) => self.translate(linear)?,

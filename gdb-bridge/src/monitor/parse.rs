@@ -2,6 +2,8 @@
 
 use recorder::{ExitKind, Position};
 
+use crate::architecture::Architecture;
+
 pub(super) const HELP: &str = "\
 monitor when               where in the recording the machine stands
 monitor seek POSITION      go there: TICK or TICK+OFFSET, as `when` prints it
@@ -11,6 +13,9 @@ monitor mark NAME          give this place a name
 monitor marks              list the names
 monitor back NAME          go to the place with that name
 monitor phys on|off        take addresses of memory reads as physical; by the guest's page tables
+monitor arch               in what mode the guest is, and as what gdb is shown it
+monitor arch auto|x86-64|i386|i8086    what gdb is to be shown when it reads the target description again
+monitor symbols            what gdb can read of the guest's symbols, and how to add a file
 To look around without moving the machine:
 monitor last-write ADDR [LEN]      who wrote last to these bytes (8) before here
 monitor writes ADDR LEN FROM..TO   all writes to these bytes between two positions
@@ -40,6 +45,8 @@ pub(super) enum Command<'a> {
     Mark(&'a str),
     Marks,
     Physical(Option<bool>),
+    Architecture(Option<Wanted>),
+    Symbols,
     LastWrite { address: u64, len: u64 },
     Writes { address: u64, len: u64, from: Place, to: Place },
     Translate(u64),
@@ -48,6 +55,9 @@ pub(super) enum Command<'a> {
     Console(usize),
     Diff(Place),
 }
+
+/// As what gdb is to be shown the machine; `None`: by the guest's mode.
+pub(super) type Wanted = Option<Architecture>;
 
 /// Where to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +94,12 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ["phys"] => Command::Physical(None),
         ["phys", "on"] => Command::Physical(Some(true)),
         ["phys", "off"] => Command::Physical(Some(false)),
+        ["arch"] => Command::Architecture(None),
+        ["arch", "auto"] => Command::Architecture(Some(None)),
+        ["arch", "x86-64"] => Command::Architecture(Some(Some(Architecture::X86_64))),
+        ["arch", "i386"] => Command::Architecture(Some(Some(Architecture::I386))),
+        ["arch", "i8086"] => Command::Architecture(Some(Some(Architecture::I8086))),
+        ["symbols"] => Command::Symbols,
         ["last-write", at] => Command::LastWrite { address: address(at)?, len: LOOK_BYTES },
         ["last-write", at, len] => Command::LastWrite { address: address(at)?, len: length(len)? },
         ["writes", at, len, range] => {
@@ -107,8 +123,8 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ["console", many] => Command::Console(count(many)?),
         ["diff", place] => Command::Diff(parse_place(place)?),
         [
-            command @ ("seek" | "back" | "mark" | "phys" | "last-write" | "writes" | "translate" | "exits"
-            | "events" | "console" | "diff"),
+            command @ ("seek" | "back" | "mark" | "phys" | "arch" | "symbols" | "last-write" | "writes"
+            | "translate" | "exits" | "events" | "console" | "diff"),
             ..,
         ] => {
             return Err(format!("`{command}` is used otherwise: see `monitor help`"));

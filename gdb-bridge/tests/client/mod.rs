@@ -130,12 +130,25 @@ fn unfold(raw: &[u8]) -> String {
 
 /// A client's talk with a session on a recording, and how the session ended.
 pub fn talk_about(recording: &Path, talk: impl FnOnce(&mut Client)) -> Result<Goodbye, SessionError> {
+    converse(recording, &ServeOptions::default(), talk)
+}
+
+/// A talk under options, that the client ends by going.
+pub fn talk_with(recording: &Path, options: ServeOptions, talk: impl FnOnce(&mut Client)) {
+    assert_eq!(converse(recording, &options, talk).unwrap(), Goodbye::Gone);
+}
+
+fn converse(
+    recording: &Path,
+    options: &ServeOptions,
+    talk: impl FnOnce(&mut Client),
+) -> Result<Goodbye, SessionError> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     std::thread::scope(|scope| {
         let session = scope.spawn(|| {
             let mut timeline = Timeline::open(recording).unwrap();
-            serve_client(&mut timeline, Stream::Unix(ours), &ServeOptions::default())
+            serve_client(&mut timeline, Stream::Unix(ours), options)
         });
         let mut client = Client(theirs);
         talk(&mut client);
