@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gdb_bridge::link::Stream;
-use gdb_bridge::{Goodbye, ServeOptions, SessionError, serve_client};
+use gdb_bridge::{Goodbye, GuestSymbols, ServeOptions, SessionError, serve_client};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
+use replayvm::symbols::{Origin, Symbols};
 use replayvm::timeline::Timeline;
 
 pub type Made = (tempfile::TempDir, PathBuf);
@@ -130,12 +131,30 @@ fn unfold(raw: &[u8]) -> String {
 
 /// A client's talk with a session on a recording, and how the session ended.
 pub fn talk_about(recording: &Path, talk: impl FnOnce(&mut Client)) -> Result<Goodbye, SessionError> {
+    talk_serving(recording, ServeOptions::default, talk)
+}
+
+/// The same with a guest whose image has symbols; the client ends it by going.
+pub fn talk_named(recording: &Path, image: Vec<u8>, talk: impl FnOnce(&mut Client)) {
+    let options = || {
+        let table = Symbols::parse(&image, Origin::Image("guest".to_owned()));
+        let symbols = Arc::new(GuestSymbols::new(image, table));
+        ServeOptions { symbols, ..ServeOptions::default() }
+    };
+    assert_eq!(talk_serving(recording, options, talk).unwrap(), Goodbye::Gone);
+}
+
+fn talk_serving(
+    recording: &Path,
+    options: impl FnOnce() -> ServeOptions + Send,
+    talk: impl FnOnce(&mut Client),
+) -> Result<Goodbye, SessionError> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     std::thread::scope(|scope| {
         let session = scope.spawn(|| {
             let mut timeline = Timeline::open(recording).unwrap();
-            serve_client(&mut timeline, Stream::Unix(ours), &ServeOptions::default())
+            serve_client(&mut timeline, Stream::Unix(ours), &options())
         });
         let mut client = Client(theirs);
         talk(&mut client);
