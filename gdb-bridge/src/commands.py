@@ -4,6 +4,7 @@
 `replayvm gdb --print-python > replayvm.py` writes it.
 
     when  seek  mark  back  tt-marks (or marks)  last-write  $rvm_position  set replayvm-prompt on|off
+    set replayvm-arch auto|off
 """
 
 import re
@@ -71,6 +72,7 @@ def rvm_look_again():
     if not rvm_try("maintenance flush register-cache"):
         rvm_try("flushregs")
     rvm_try("maintenance flush dcache")
+    rvm_follow()
     rvm_watch_again()
     rvm_remember()
 
@@ -124,6 +126,53 @@ def rvm_move(line):
 def rvm_remember(_=None):
     """Keeps $rvm_position true: void where there is no position."""
     gdb.set_convenience_variable("rvm_position", rvm_position())
+
+
+# What gdb calls the architecture of code of so many bits.
+RVM_ARCHITECTURES = {16: "i8086", 32: "i386", 64: "i386:x86-64"}
+
+
+def rvm_follow(_=None):
+    """Makes gdb take the machine for what it is, when it runs code of other width than before."""
+    if gdb.parameter("replayvm-arch") != "auto":
+        return
+    try:
+        frame = gdb.newest_frame()
+        bits = int(frame.read_register("code_bits"))
+        # Whoever has said what the machine is keeps that: gdb would refuse the description of anything else.
+        if frame.architecture().name() == RVM_ARCHITECTURES[bits] or '"auto"' not in gdb.execute(
+            "show architecture", to_string=True
+        ):
+            gdb.replayvm_bits = bits
+            return
+        if bits == gdb.replayvm_bits:
+            return
+    except (gdb.error, ValueError, KeyError):
+        return
+    gdb.replayvm_bits = bits
+    # Breakpoints in 64-bit code are kept while the machine runs other code.
+    rvm_try("set remoteaddresssize 64")
+    # An executable would bind gdb to its own architecture. Its symbols stay.
+    rvm_try("exec-file")
+    rvm_try("unset tdesc filename")
+
+
+class RvmArchSetting(gdb.Parameter):
+    """Whether gdb follows the machine as it changes between 16-, 32- and 64-bit code."""
+
+    set_doc = "Set whether gdb follows the machine as it changes between 16-, 32- and 64-bit code."
+    show_doc = "Show whether gdb follows the machine as it changes between 16-, 32- and 64-bit code."
+
+    def __init__(self):
+        super().__init__("replayvm-arch", gdb.COMMAND_SUPPORT, gdb.PARAM_ENUM, ["auto", "off"])
+        self.value = "auto"
+
+    def get_set_string(self):
+        gdb.replayvm_bits = None
+        return ""
+
+    def get_show_string(self, value):
+        return "Following the machine between 16-, 32- and 64-bit code is %s." % value
 
 
 class RvmPositionPrinter:
@@ -326,9 +375,14 @@ RvmBack()
 RvmLastWrite()
 # Once, however often this is sourced: a second hook would take the first one's prompt for the person's.
 if not hasattr(gdb, "replayvm_prompt"):
+    gdb.replayvm_bits = None
     gdb.replayvm_prompt = RvmPrompt(RvmPromptSetting(), gdb.prompt_hook)
     gdb.prompt_hook = gdb.replayvm_prompt
+    RvmArchSetting()
     gdb.pretty_printers.append(rvm_printer)
+    # In this order: what is shown of a stop is shown by the right architecture.
+    gdb.events.stop.connect(rvm_follow)
+    gdb.events.before_prompt.connect(rvm_follow)
     gdb.events.stop.connect(rvm_remember)
     gdb.events.exited.connect(rvm_remember)
     gdb.events.before_prompt.connect(rvm_remember)

@@ -6,6 +6,8 @@
 
 /// The architecture as gdbstub wants it.
 pub mod arch;
+/// As what a debugger is shown the machine.
+pub mod architecture;
 /// The target description.
 pub mod description;
 /// The registers that gdb sees.
@@ -16,6 +18,8 @@ pub mod link;
 /// Why a request is refused, and how gdb is told.
 mod refusal;
 
+/// The guest's ELF file, for a debugger to read.
+mod files;
 /// Memory, by the guest's page tables or physical.
 mod memory;
 /// The commands of `monitor`.

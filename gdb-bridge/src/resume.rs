@@ -221,6 +221,8 @@ impl ReplayTarget<'_> {
 
     fn stop_reason(&self, reason: Reason, owners: &[usize]) -> MultiThreadStopReason<u64> {
         match reason {
+            // gdb would not know the address of its breakpoint, and run on as if it had taken it back in the meantime.
+            Reason::Breakpoint(address) if !self.shown.now().reaches(address) => trap(),
             Reason::Reached | Reason::Exit(..) => trap(),
             Reason::Breakpoint(address) if self.points.is_software(address) => {
                 MultiThreadStopReason::SwBreak(VCPU)

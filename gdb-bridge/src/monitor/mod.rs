@@ -15,6 +15,8 @@ mod lists;
 mod look;
 /// What a line asks for.
 mod parse;
+/// As what gdb is shown the machine, and by what names.
+mod shown;
 /// What this session has done.
 mod stats;
 /// The commands by name, and what `help` says of them.
@@ -99,6 +101,11 @@ impl ReplayTarget<'_> {
                 let what = if self.physical { "physical" } else { "linear, by the guest's page tables" };
                 format!("addresses of memory reads are {what}\n")
             }
+            Command::Architecture(wanted) => {
+                self.shown.wanted = wanted.unwrap_or(self.shown.wanted);
+                self.architecture()
+            }
+            Command::Symbols => self.symbols_text(),
             Command::Checkpoint => self.checkpoint()?,
             Command::DropCheckpoint(position) => self.drop_checkpoint(position)?,
             Command::Checkpoints => self.checkpoints(),

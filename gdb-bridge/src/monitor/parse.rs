@@ -4,6 +4,7 @@ use recorder::{ExitKind, Position};
 use replayvm::inspect::Subject;
 
 use super::words::{one_of, resolve};
+use crate::architecture::Architecture;
 
 /// Bytes that one command looks for writes to.
 pub(super) const LOOK_BYTES_MAX: u64 = 1 << 20;
@@ -28,6 +29,8 @@ pub(super) enum Command<'a> {
     DropCheckpoint(Option<Position>),
     Checkpoints,
     Physical(Option<bool>),
+    Architecture(Option<Wanted>),
+    Symbols,
     BreakIn { space: Option<Space>, address: Option<u64> },
     LastWrite { address: u64, len: u64 },
     Writes { address: u64, len: u64, from: Place, to: Place },
@@ -42,6 +45,9 @@ pub(super) enum Command<'a> {
     Diff(Place),
     Stats,
 }
+
+/// As what gdb is to be shown the machine; `None`: by the guest's mode.
+pub(super) type Wanted = Option<Architecture>;
 
 /// Where to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +110,12 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ("phys", []) => Command::Physical(None),
         ("phys", ["on"]) => Command::Physical(Some(true)),
         ("phys", ["off"]) => Command::Physical(Some(false)),
+        ("arch", []) => Command::Architecture(None),
+        ("arch", ["auto"]) => Command::Architecture(Some(None)),
+        ("arch", ["x86-64"]) => Command::Architecture(Some(Some(Architecture::X86_64))),
+        ("arch", ["i386"]) => Command::Architecture(Some(Some(Architecture::I386))),
+        ("arch", ["i8086"]) => Command::Architecture(Some(Some(Architecture::I8086))),
+        ("symbols", []) => Command::Symbols,
         ("break-in", []) => Command::BreakIn { space: None, address: None },
         ("break-in", [space]) => Command::BreakIn { space: Some(parse_space(space)?), address: None },
         ("break-in", [space, at]) => {

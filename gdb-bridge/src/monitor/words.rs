@@ -154,6 +154,24 @@ static WORDS: &[Word] = &[
                switches CR3 after its entry, so that one process has two. `here` in user mode means the one for user mode.",
     },
     Word {
+        name: "arch",
+        group: Group::Session,
+        uses: &[
+            ("arch", "in what mode the guest is, and as what gdb is shown it"),
+            (
+                "arch auto|x86-64|i386|i8086",
+                "what gdb is to be shown when it reads the target description again",
+            ),
+        ],
+        more: "",
+    },
+    Word {
+        name: "symbols",
+        group: Group::Session,
+        uses: &[("symbols", "what gdb can read of the guest's symbols, and how to add a file")],
+        more: "",
+    },
+    Word {
         name: "phys",
         group: Group::Session,
         uses: &[("phys on|off", "take addresses of memory reads as physical; by the guest's page tables")],

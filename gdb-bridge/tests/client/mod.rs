@@ -131,22 +131,17 @@ fn unfold(raw: &[u8]) -> String {
 
 /// A client's talk with a session on a recording, and how the session ended.
 pub fn talk_about(recording: &Path, talk: impl FnOnce(&mut Client)) -> Result<Goodbye, SessionError> {
-    talk_serving(recording, ServeOptions::default, talk)
+    converse(recording, &ServeOptions::default(), talk)
 }
 
-/// The same with a guest whose image has symbols; the client ends it by going.
-pub fn talk_named(recording: &Path, image: Vec<u8>, talk: impl FnOnce(&mut Client)) {
-    let options = || {
-        let table = Symbols::parse(&image, Origin::Image("guest".to_owned()));
-        let symbols = Arc::new(GuestSymbols::new(image, table));
-        ServeOptions { symbols, ..ServeOptions::default() }
-    };
-    assert_eq!(talk_serving(recording, options, talk).unwrap(), Goodbye::Gone);
+/// A talk under options, that the client ends by going.
+pub fn talk_with(recording: &Path, options: ServeOptions, talk: impl FnOnce(&mut Client)) {
+    assert_eq!(converse(recording, &options, talk).unwrap(), Goodbye::Gone);
 }
 
-fn talk_serving(
+fn converse(
     recording: &Path,
-    options: impl FnOnce() -> ServeOptions + Send,
+    options: &ServeOptions,
     talk: impl FnOnce(&mut Client),
 ) -> Result<Goodbye, SessionError> {
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -154,13 +149,20 @@ fn talk_serving(
     std::thread::scope(|scope| {
         let session = scope.spawn(|| {
             let mut timeline = Timeline::open(recording).unwrap();
-            serve_client(&mut timeline, Stream::Unix(ours), &options())
+            serve_client(&mut timeline, Stream::Unix(ours), options)
         });
         let mut client = Client(theirs);
         talk(&mut client);
         client.0.shutdown(Shutdown::Both).unwrap();
         session.join().unwrap()
     })
+}
+
+/// The same about a guest whose image has symbols.
+pub fn talk_named(recording: &Path, image: Vec<u8>, talk: impl FnOnce(&mut Client)) {
+    let table = Symbols::parse(&image, Origin::Image("guest".to_owned()));
+    let symbols = Arc::new(GuestSymbols::new(image, table));
+    talk_with(recording, ServeOptions { symbols, ..ServeOptions::default() }, talk);
 }
 
 /// A talk that the client ends by going.
