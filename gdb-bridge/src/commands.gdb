@@ -13,7 +13,7 @@ end
 
 define seek
   if $argc != 1
-    echo seek POSITION, seek begin, seek end, seek +N, seek -N\n
+    echo seek POSITION, seek begin, seek end, seek TIME, seek +N, seek -N\n
   else
     monitor seek $arg0 quiet
     maintenance flush register-cache
@@ -22,7 +22,8 @@ define seek
   end
 end
 document seek
-Go to a place in the recording: seek TICK+OFFSET, seek begin, seek end, seek +N, seek -N (steps).
+Go to a place in the recording: seek TICK+OFFSET, seek begin, seek end, seek TIME (virtual: 1.5s, 20ms, 300ns), seek +N,
+seek -N (steps).
 end
 
 define mark

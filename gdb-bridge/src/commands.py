@@ -3,7 +3,7 @@
 `replayvm gdb FILE --launch` loads this by itself. In a gdb that came by `target remote`, `source` it:
 `replayvm gdb --print-python > replayvm.py` writes it.
 
-    when  seek  mark  back  tt-marks (or marks)  last-write  $rvm_position  set replayvm-prompt on|off
+    when  seek  mark  back  tt-marks (or marks)  last-write  calls  rvm-info  $rvm_position  set replayvm-prompt on|off
     set replayvm-arch auto|off
 """
 
@@ -47,6 +47,24 @@ def rvm_complete(text, word, names):
     """Those of `names` that begin with `text`, from where gdb's `word` begins: a name may have more than one."""
     text = text.lstrip()
     return [name[len(text) - len(word):] for name in names if name.startswith(text)]
+
+
+def rvm_address(value, text):
+    """The address that a value stands for, and the size of what is there if it has one."""
+    if value.type.code in (gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF):
+        value = value.referenced_value().address
+    kind = value.type.strip_typedefs()
+    if value.address is not None:
+        value, size = value.address, kind.sizeof
+    elif kind.code == gdb.TYPE_CODE_PTR:
+        there = kind.target().strip_typedefs()
+        known = there.code not in (gdb.TYPE_CODE_VOID, gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ERROR)
+        size = there.sizeof if known else 0
+    elif kind.code == gdb.TYPE_CODE_INT:
+        size = 0
+    else:
+        raise gdb.GdbError("`%s` is neither a place in memory nor an address." % text)
+    return int(value) & 0xFFFFFFFFFFFFFFFF, size or None
 
 
 def rvm_only_word(argument, usage):
@@ -210,14 +228,14 @@ Usage: when"""
 
 class RvmSeek(gdb.Command):
     """Go to a place in the recording.
-Usage: seek TICK+OFFSET | seek begin | seek end | seek +N | seek -N | seek NAME
-+N and -N are steps; NAME is one of `tt-marks`."""
+Usage: seek TICK+OFFSET | seek begin | seek end | seek TIME | seek +N | seek -N | seek NAME
+TIME is virtual time: 1.5s, 20ms, 3us, 2097400ns; +N and -N are steps; NAME is one of `tt-marks`."""
 
     def __init__(self):
         super().__init__("seek", gdb.COMMAND_RUNNING)
 
     def invoke(self, argument, from_tty):
-        usage = "seek TICK+OFFSET | seek begin | seek end | seek +N | seek -N | seek NAME"
+        usage = "seek TICK+OFFSET | seek begin | seek end | seek TIME | seek +N | seek -N | seek NAME"
         target = rvm_only_word(argument, usage)
         is_name = not re.match(r"[-+0-9]|(begin|start|end)$", target)
         rvm_move(("back " if is_name and target in rvm_marks() else "seek ") + target)
@@ -279,7 +297,7 @@ LEN is in bytes; without it, it is the size of that place, if it is known."""
             raise gdb.GdbError("Usage: last-write EXPR [LEN]")
         try:
             value, length = self.evaluate(text)
-            address, size = self.address(value, text)
+            address, size = rvm_address(value, text)
         except gdb.error as error:
             raise gdb.GdbError(str(error))
         if length is None:
@@ -303,23 +321,58 @@ LEN is in bytes; without it, it is the size of that place, if it is known."""
                 raise gdb.GdbError("`%s` is no length in bytes." % with_length.group(2))
         return gdb.parse_and_eval(text), None
 
-    @staticmethod
-    def address(value, text):
-        """The address that a value stands for, and the size of what is there if it has one."""
-        if value.type.code in (gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF):
-            value = value.referenced_value().address
-        kind = value.type.strip_typedefs()
-        if value.address is not None:
-            value, size = value.address, kind.sizeof
-        elif kind.code == gdb.TYPE_CODE_PTR:
-            there = kind.target().strip_typedefs()
-            known = there.code not in (gdb.TYPE_CODE_VOID, gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ERROR)
-            size = there.sizeof if known else 0
-        elif kind.code == gdb.TYPE_CODE_INT:
-            size = 0
-        else:
-            raise gdb.GdbError("`%s` is neither a place in memory nor an address." % text)
-        return int(value) & 0xFFFFFFFFFFFFFFFF, size or None
+
+class RvmCalls(gdb.Command):
+    """Every call of a function, with its position, its caller and its first arguments.
+Usage: calls FUNCTION [A..B]
+FUNCTION is a function or an address. A..B are positions of the recording; without them it is looked at from begin to end."""
+
+    def __init__(self):
+        super().__init__("calls", gdb.COMMAND_DATA, gdb.COMPLETE_SYMBOL)
+
+    def invoke(self, argument, from_tty):
+        parts = re.match(r"(.*\S)\s+(\S*\.\.\S*)$", argument.strip(), re.DOTALL)
+        function, positions = parts.groups() if parts else (argument.strip(), "")
+        if not function:
+            raise gdb.GdbError("Usage: calls FUNCTION [A..B]")
+        try:
+            where = "0x%x" % rvm_address(gdb.parse_and_eval(function), function)[0]
+        except gdb.error as error:
+            # A name that only the guest itself knows: the server may know it, too.
+            if len(function.split()) != 1:
+                raise gdb.GdbError(str(error))
+            where = function
+        gdb.write(rvm_ask(("calls %s %s" % (where, positions)).strip()))
+
+
+class RvmInfo(gdb.Command):
+    """What the machine looks like here: a device, a descriptor table, the page tables.
+Usage: rvm-info SUBJECT
+       rvm-info pagetable [EXPR | ADDR..]
+EXPR is an address: every entry on the way to it is shown. ADDR.. is what is mapped from there on."""
+
+    SUBJECTS = ["apic", "cpu", "gdt", "idt", "ioapic", "ldt", "pagetable", "pic", "pit", "rtc", "tss", "uart"]
+
+    def __init__(self):
+        super().__init__("rvm-info", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        words = argument.split(None, 1)
+        if not words:
+            raise gdb.GdbError("Usage: rvm-info %s" % "|".join(self.SUBJECTS))
+        line = "info " + words[0]
+        if len(words) == 2:
+            where = words[1].strip()
+            if not where.endswith(".."):
+                try:
+                    where = "0x%x" % rvm_address(gdb.parse_and_eval(where), where)[0]
+                except gdb.error as error:
+                    raise gdb.GdbError(str(error))
+            line += " " + where
+        gdb.write(rvm_ask(line))
+
+    def complete(self, text, word):
+        return rvm_complete(text, word, self.SUBJECTS)
 
 
 class RvmPromptSetting(gdb.Parameter):
@@ -370,6 +423,8 @@ RvmMarks("tt-marks")
 RvmMarks("marks")
 RvmBack()
 RvmLastWrite()
+RvmCalls()
+RvmInfo()
 # Once, however often this is sourced: a second hook would take the first one's prompt for the person's.
 if not hasattr(gdb, "replayvm_prompt"):
     gdb.replayvm_followed = None

@@ -28,12 +28,17 @@ mod monitor;
 mod points;
 /// Stepping and running, forwards and backwards.
 mod resume;
+/// Breakpoints that belong to an address space.
+mod spaces;
 /// The names of what is in the guest.
 pub mod symbols;
 /// What gdb stands before: the timeline with gdb's breakpoints.
 pub mod target;
 /// The vCPU as gdb's thread.
 mod thread;
+
+/// How long commands take.
+mod timing;
 
 /// Starting gdb.
 pub mod launch;

@@ -30,6 +30,7 @@ use crate::registers::{self, RegisterId};
 use crate::resume::Action;
 use crate::symbols::GuestSymbols;
 use crate::thread::VCPU;
+use crate::timing::Timing;
 
 /// What can end a session from the target's side: nothing. What fails is told to gdb, and gdb may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,8 @@ pub struct ReplayTarget<'t> {
     pub(crate) action: Option<Action>,
     /// Bytes of memory that the packet at hand may still read.
     pub(crate) read_budget: usize,
+    /// How long commands take.
+    pub(crate) timing: Timing,
 }
 
 impl<'t> ReplayTarget<'t> {
@@ -70,6 +73,7 @@ impl<'t> ReplayTarget<'t> {
             physical: false,
             action: None,
             read_budget: crate::memory::READ_BYTES_MAX,
+            timing: Timing::default(),
         }
     }
 }

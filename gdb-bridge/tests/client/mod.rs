@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gdb_bridge::link::Stream;
-use gdb_bridge::{Goodbye, ServeOptions, SessionError, serve_client};
+use gdb_bridge::{Goodbye, GuestSymbols, ServeOptions, SessionError, serve_client};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
+use replayvm::symbols::{Origin, Symbols};
 use replayvm::timeline::Timeline;
 
 pub type Made = (tempfile::TempDir, PathBuf);
@@ -155,6 +156,13 @@ fn converse(
         client.0.shutdown(Shutdown::Both).unwrap();
         session.join().unwrap()
     })
+}
+
+/// The same about a guest whose image has symbols.
+pub fn talk_named(recording: &Path, image: Vec<u8>, talk: impl FnOnce(&mut Client)) {
+    let table = Symbols::parse(&image, Origin::Image("guest".to_owned()));
+    let symbols = Arc::new(GuestSymbols::new(image, table));
+    talk_with(recording, ServeOptions { symbols, ..ServeOptions::default() }, talk);
 }
 
 /// A talk that the client ends by going.

@@ -32,6 +32,7 @@ use replayvm_cpu::CpuState;
 
 pub use branch::{Branch, Over};
 pub use edit::EditError;
+pub use crate::engine::AddressSpace;
 pub use pins::{InMemory, MAX_PINS, PinError};
 pub use statistics::Statistics;
 pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
@@ -189,6 +190,18 @@ impl Timeline {
     #[must_use]
     pub fn virtual_ns(&self) -> u64 {
         self.driver.machine.platform.clock.ns_at(self.position().tick)
+    }
+
+    /// The engine that replays.
+    #[must_use]
+    pub fn engine_name(&self) -> &'static str {
+        self.driver.engine.name()
+    }
+
+    /// Whether a run that came here with these stops would rest at a breakpoint here.
+    #[must_use]
+    pub fn stops_here(&self, stops: &Stops) -> bool {
+        self.driver.machine.stops_at(&stops.breakpoints())
     }
 
     /// The CPU under the cursor.
