@@ -24,6 +24,7 @@ use replayvm::timeline::{Landing, Progress, Reason, Stops, Timeline, TimelineErr
 use crate::points::Watchpoint;
 use crate::target::{ReplayTarget, TargetFailure};
 use crate::thread::VCPU;
+use crate::timing::Begun;
 
 /// Steps of a range between two looks at the client.
 const STEPS_UNSEEN: u32 = 512;
@@ -58,6 +59,18 @@ pub struct Unreported {
     /// The run on this way is what tells of the next.
     way: Action,
     watchpoints: VecDeque<Watchpoint>,
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Step => "stepi",
+            Self::StepWithin { .. } => "step within a range",
+            Self::ReverseContinue => "reverse-continue",
+            Self::ReverseStep => "reverse-stepi",
+        }
+    }
 }
 
 /// A place in the program, as far as it can be told from the CPU: another call of the same function has another stack.
@@ -166,6 +179,7 @@ impl ReplayTarget<'_> {
         if let Some(watchpoint) = self.next_unreported(action) {
             return Ok(watch(&watchpoint));
         }
+        let begun = Begun::now();
         let (stops, owners) = self.points.stops();
         let link = self.link.clone();
         let mut supervisor = |_: Progress| !link.is_interrupted();
@@ -177,6 +191,7 @@ impl ReplayTarget<'_> {
             Action::ReverseStep => self.timeline.step_backward_watching(&stops, &mut supervisor)?,
             Action::StepWithin { start, end } => self.step_within(start, end)?,
         };
+        self.timing.ended(action.name(), &begun);
         tracing::debug!(?action, ?landing, "stopped");
         if let Reason::Watch(hit) = landing.reason {
             self.keep_unreported(action, hit, &owners);
@@ -232,7 +247,7 @@ impl ReplayTarget<'_> {
                 return Ok(landing);
             }
             let rip = self.timeline.cpu().linear_rip();
-            if self.breaks_here() {
+            if self.points.breaks_here(self.timeline) {
                 return Ok(Landing { reason: Reason::Breakpoint(rip), ..landing });
             }
             if !(start..end).contains(&rip) {
@@ -245,12 +260,6 @@ impl ReplayTarget<'_> {
         }
     }
 
-    /// Whether a breakpoint is here and its instruction comes next: where an interrupt does, it is met when that has returned.
-    fn breaks_here(&self) -> bool {
-        let rip = self.timeline.cpu().linear_rip();
-        self.points.breaks_at(rip) && self.timeline.breaks_at(rip)
-    }
-
     /// Runs until the program is back where it was interrupted, or a stop of gdb's comes first.
     fn run_to(&mut self, place: Place) -> Result<Landing, TimelineError> {
         let (mut stops, _) = self.points.stops();
@@ -260,7 +269,7 @@ impl ReplayTarget<'_> {
         loop {
             // The handler may begin at a breakpoint, which the run would leave first.
             let rip = self.timeline.cpu().linear_rip();
-            if rip != place.rip && self.breaks_here() {
+            if self.points.breaks_here(self.timeline) && rip != place.rip {
                 return Ok(Landing { position: self.timeline.position(), reason: Reason::Breakpoint(rip) });
             }
             let landing = self.timeline.run_forward(&stops, &mut supervisor)?;
@@ -268,7 +277,7 @@ impl ReplayTarget<'_> {
                 Reason::Breakpoint(_) if Place::of(self.timeline) == place => {
                     return Ok(Landing { reason: Reason::Reached, ..landing });
                 }
-                Reason::Breakpoint(rip) if !self.points.breaks_at(rip) => {}
+                Reason::Breakpoint(_) if !self.points.breaks_here(self.timeline) => {}
                 _ => return Ok(landing),
             }
         }
@@ -276,6 +285,8 @@ impl ReplayTarget<'_> {
 
     fn stop_reason(&self, reason: Reason, owners: &[usize]) -> MultiThreadStopReason<u64> {
         match reason {
+            // gdb would not know the address of its breakpoint, and run on as if it had taken it back in the meantime.
+            Reason::Breakpoint(address) if !self.shown.now().reaches(address) => trap(),
             Reason::Reached | Reason::Exit(..) => trap(),
             Reason::Breakpoint(address) if self.points.is_software(address) => {
                 MultiThreadStopReason::SwBreak(VCPU)

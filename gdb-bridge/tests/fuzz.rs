@@ -96,11 +96,11 @@ fn garbage(random: &mut ChaCha8Rng) -> Vec<u8> {
         match below(40) {
             0 => stream.extend(body),
             1 => stream.extend([b"$", &body[..], b"#zz"].concat()),
-            2 => stream.extend(std::iter::repeat_n(b'0', 20_000)),
+            2 => stream.extend(std::iter::repeat_n(b'0', 80_000)),
             3 => stream.push(0x03),
             4 => stream.push(b'+'),
             // A number too long for any register, in as many digits as a packet holds.
-            5 => stream.extend(packet(&[&b"m"[..], &[b'0'; 16_000], b"fffffffffffffff0,ffffffff"].concat())),
+            5 => stream.extend(packet(&[&b"m"[..], &[b'0'; 64_000], b"fffffffffffffff0,ffffffff"].concat())),
             _ => stream.extend(packet(&body)),
         }
     }
