@@ -4,6 +4,7 @@
 `replayvm gdb --print-python > replayvm.py` writes it.
 
     when  seek  mark  back  tt-marks (or marks)  last-write  $rvm_position  set replayvm-prompt on|off
+    fork  return-to-recording  type
 """
 
 import re
@@ -218,6 +219,49 @@ Usage: back NAME"""
         return rvm_complete(text, word, rvm_marks())
 
 
+class RvmFork(gdb.Command):
+    """Leave the recording here for a branch, in which registers and memory can be changed and the machine runs live.
+Usage: fork [SEED]
+SEED (0) decides what is left to chance. `return-to-recording` throws the branch away; the recording is never changed."""
+
+    def __init__(self):
+        super().__init__("fork", gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        seed = rvm_only_word(argument, "fork [SEED]") if argument.strip() else "0"
+        answer = rvm_ask("fork " + seed)
+        if not answer.startswith("position "):
+            raise gdb.GdbError(answer.strip())
+        gdb.write(answer)
+
+
+class RvmReturn(gdb.Command):
+    """Throw the branch away and go back to where it left the recording.
+Usage: return-to-recording"""
+
+    def __init__(self):
+        super().__init__("return-to-recording", gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        if argument.strip():
+            raise gdb.GdbError("Usage: return-to-recording")
+        rvm_move("return")
+
+
+class RvmType(gdb.Command):
+    """Type on the serial port of a guest that runs live, in a branch.
+Usage: type TEXT
+Escapes stand for bytes: \\n, \\r, \\t, \\e, \\xHH."""
+
+    def __init__(self):
+        super().__init__("type", gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        if not argument:
+            raise gdb.GdbError("Usage: type TEXT")
+        gdb.write(rvm_ask("type " + argument))
+
+
 class RvmLastWrite(gdb.Command):
     """Who wrote this memory last before here.
 Usage: last-write EXPR [LEN]
@@ -323,6 +367,9 @@ RvmMark()
 RvmMarks("tt-marks")
 RvmMarks("marks")
 RvmBack()
+RvmFork()
+RvmReturn()
+RvmType()
 RvmLastWrite()
 # Once, however often this is sourced: a second hook would take the first one's prompt for the person's.
 if not hasattr(gdb, "replayvm_prompt"):

@@ -23,9 +23,10 @@ fn target_xml() -> String {
             } else {
                 ""
             };
+            let restored = if feature.restored { "" } else { " save-restore=\"no\"" };
             let _ = writeln!(
                 xml,
-                "<reg name=\"{}\" bitsize=\"{}\" type=\"{}\" regnum=\"{number}\"{group}/>",
+                "<reg name=\"{}\" bitsize=\"{}\" type=\"{}\" regnum=\"{number}\"{group}{restored}/>",
                 register.name, register.bits, register.kind,
             );
             number += 1;

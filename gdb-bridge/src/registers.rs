@@ -13,6 +13,8 @@ pub struct Feature {
     pub name: &'static str,
     /// XML of the types that its registers use.
     pub types: &'static str,
+    /// Whether gdb puts its registers back after it has made the guest call a function.
+    pub restored: bool,
     /// In gdb's order.
     pub registers: &'static [Register],
 }
@@ -35,6 +37,11 @@ impl Register {
         Self { name, bits, kind, source }
     }
 
+    /// Where its value is.
+    pub(crate) const fn source(&self) -> Source {
+        self.source
+    }
+
     /// Width in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
@@ -44,7 +51,7 @@ impl Register {
 
 /// The segment registers in the order in which the CPU keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Segment {
+pub(crate) enum Segment {
     Es,
     Cs,
     Ss,
@@ -55,7 +62,7 @@ enum Segment {
 
 /// The x87 words, in gdb's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fpu {
+pub(crate) enum Fpu {
     Control,
     Status,
     Tags,
@@ -65,7 +72,7 @@ enum Fpu {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(crate) enum Source {
     /// By the encoding order of the instruction set.
     Gpr(u8),
     Rip,
@@ -124,6 +131,7 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.gnu.gdb.i386.core",
         types: include_str!("types/core.xml"),
+        restored: true,
         registers: &[
             gpr("rax", 0),
             gpr("rbx", 3),
@@ -170,6 +178,7 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.gnu.gdb.i386.sse",
         types: include_str!("types/sse.xml"),
+        restored: true,
         registers: &[
             XMM[0],
             XMM[1],
@@ -193,6 +202,7 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.gnu.gdb.i386.segments",
         types: "",
+        restored: true,
         registers: &[
             Register::new("fs_base", 64, "int", Source::Base(Segment::Fs)),
             Register::new("gs_base", 64, "int", Source::Base(Segment::Gs)),
@@ -201,6 +211,7 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.replayvm.system",
         types: include_str!("types/system.xml"),
+        restored: true,
         registers: &[
             number("k_gs_base", 64, Source::KernelGsBase),
             Register::new("cr0", 64, "replayvm_cr0", Source::Cr0),
@@ -220,6 +231,7 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.replayvm.position",
         types: "",
+        restored: false,
         registers: &[
             number("tick", 64, Source::Tick),
             number("tick_offset", 32, Source::Offset),
@@ -312,7 +324,7 @@ pub fn value(timeline: &Timeline, register: &Register) -> u128 {
 }
 
 /// The field TOP of the x87 status word.
-const fn top(status: u16) -> u8 {
+pub(crate) const fn top(status: u16) -> u8 {
     ((status >> 11) & 7) as u8
 }
 

@@ -6,6 +6,7 @@ use gdbstub::arch::RegId;
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStubBuilder, MultiThreadStopReason};
+use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
 use replayvm::timeline::Timeline;
 
 use crate::link::{Link, Stream};
@@ -66,7 +67,14 @@ pub fn serve_client(
                 // The command's acknowledgement does not wait for what the command takes.
                 link.send()?;
                 let reason = match target.perform() {
-                    Ok(reason) => reason,
+                    Ok(reason) => {
+                        if let MultiThreadStopReason::ReplayLog { pos: ReplayLogPosition::End, .. } = reason
+                            && let Some(words) = target.over_text()
+                        {
+                            link.say(&words)?;
+                        }
+                        reason
+                    }
                     Err(error) => {
                         tracing::warn!(error = crate::monitor::chain(&error), "replay failed");
                         link.say(&format!("replay failed: {}\n", crate::monitor::chain(&error)))?;

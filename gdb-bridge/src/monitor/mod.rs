@@ -3,6 +3,8 @@
 //! gdb does not know that `monitor` may move the machine and shows the registers it has fetched before. What moves says so,
 //! unless it is told `quiet`; the commands of [`crate::launch::GDB_COMMANDS`] do that and make gdb look again.
 
+/// Branches: leaving the recording and coming back.
+mod branches;
 /// What the recording says of the time around here.
 mod lists;
 /// Looking elsewhere without moving.
@@ -83,6 +85,12 @@ impl ReplayTarget<'_> {
             Command::Exits { kind, count } => self.exits(kind, count)?,
             Command::Events(count) => self.events(count)?,
             Command::Console(count) => self.console(count)?,
+            Command::Fork(seed) => self.fork(seed)?,
+            Command::Return { quiet } => {
+                self.return_to_recording()?;
+                self.when() + if quiet { "" } else { STALE }
+            }
+            Command::Type(text) => self.type_text(&text)?,
             Command::Diff(place) => self.diff(place)?,
         })
     }
@@ -90,15 +98,17 @@ impl ReplayTarget<'_> {
     fn when(&self) -> String {
         let timeline = &*self.timeline;
         let position = timeline.position();
+        let whole = if timeline.branch().is_some() { "branch" } else { "recording" };
         let place = if position <= timeline.begin() {
-            ", the begin of the recording"
+            format!(", the begin of the {whole}")
         } else if position >= timeline.end() {
-            ", the end of the recording"
+            format!(", the end of the {whole}")
         } else {
-            ""
+            String::new()
         };
         format!(
-            "position {position}{place}\nvirtual time {} ns\ninstructions {}\n",
+            "position {position}{place}\n{}virtual time {} ns\ninstructions {}\n",
+            self.branch_text(),
             timeline.virtual_ns(),
             timeline.instructions(),
         )

@@ -2,6 +2,8 @@
 
 use recorder::{ExitKind, Position};
 
+use super::branches::unescape;
+
 pub(super) const HELP: &str = "\
 monitor when               where in the recording the machine stands
 monitor seek POSITION      go there: TICK or TICK+OFFSET, as `when` prints it
@@ -11,6 +13,10 @@ monitor mark NAME          give this place a name
 monitor marks              list the names
 monitor back NAME          go to the place with that name
 monitor phys on|off        take addresses of memory reads as physical; by the guest's page tables
+To run live and to change things, in a branch of the recording that can be thrown away:
+monitor fork [SEED]        begin a branch here; SEED (0) decides what is left to chance
+monitor type TEXT          type on the guest's serial port; \\n and other escapes are bytes
+monitor return             throw the branch away and go back to where it began
 To look around without moving the machine:
 monitor last-write ADDR [LEN]      who wrote last to these bytes (8) before here
 monitor writes ADDR LEN FROM..TO   all writes to these bytes between two positions
@@ -19,7 +25,7 @@ monitor exits [KIND] [N]           the N (10) exits before and after here
 monitor events [N]                 the N (10) recorded inputs before and after here
 monitor console [N]                the last N (10) lines printed before here
 monitor diff POSITION|begin|end    registers and pages that differ between here and there
-Registers and memory can be read but not changed. Breakpoints and watchpoints are linear addresses in any case.
+In a recording registers and memory can be read but not changed. Breakpoints and watchpoints are linear addresses in any case.
 ";
 
 /// Bytes that one command looks for writes to.
@@ -47,6 +53,9 @@ pub(super) enum Command<'a> {
     Events(usize),
     Console(usize),
     Diff(Place),
+    Fork(u64),
+    Return { quiet: bool },
+    Type(Vec<u8>),
 }
 
 /// Where to go.
@@ -69,6 +78,10 @@ pub(super) enum Place {
 }
 
 pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
+    // The rest of the line is the text, blanks and all.
+    if let Some(text) = line.trim_start().strip_prefix("type ") {
+        return unescape(text).map(Command::Type);
+    }
     let words: Vec<&str> = line.split_whitespace().collect();
     let (words, quiet) = match words.as_slice() {
         [rest @ .., "quiet"] if rest.len() > 1 => (rest, true),
@@ -105,10 +118,16 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ["events", many] => Command::Events(count(many)?),
         ["console"] => Command::Console(LIST),
         ["console", many] => Command::Console(count(many)?),
+        ["fork"] => Command::Fork(0),
+        ["fork", seed] => {
+            Command::Fork(number(seed).ok_or_else(|| format!("`{seed}` is not a seed: write a number"))?)
+        }
+        ["return"] => Command::Return { quiet: false },
+        ["return", "quiet"] => Command::Return { quiet: true },
         ["diff", place] => Command::Diff(parse_place(place)?),
         [
             command @ ("seek" | "back" | "mark" | "phys" | "last-write" | "writes" | "translate" | "exits"
-            | "events" | "console" | "diff"),
+            | "events" | "console" | "diff" | "fork" | "return" | "type"),
             ..,
         ] => {
             return Err(format!("`{command}` is used otherwise: see `monitor help`"));
@@ -214,6 +233,9 @@ mod tests {
             "events",
             "console",
             "diff",
+            "fork",
+            "type",
+            "return",
         ] {
             assert!(HELP.contains(&format!("monitor {command}")), "{command}");
         }
@@ -249,6 +271,17 @@ mod tests {
         assert!(parse("writes 0x10 4 12").is_err_and(|error| error.contains("FROM..TO")));
         assert!(parse("writes 0x10 4 1...2").is_err());
         assert!(parse("diff +1").is_err(), "not from here");
+    }
+
+    #[test]
+    fn branches_have_a_seed_and_what_is_typed_keeps_its_blanks() {
+        assert_eq!(parse("fork"), Ok(Command::Fork(0)));
+        assert_eq!(parse("fork 0x10"), Ok(Command::Fork(16)));
+        assert!(parse("fork x").is_err_and(|error| error.contains("not a seed")));
+        assert_eq!(parse("return"), Ok(Command::Return { quiet: false }));
+        assert_eq!(parse("return quiet"), Ok(Command::Return { quiet: true }));
+        assert_eq!(parse("type  a  quiet"), Ok(Command::Type(b" a  quiet".to_vec())));
+        assert!(parse("type").is_err_and(|error| error.contains("`type`")));
     }
 
     #[test]
