@@ -127,6 +127,20 @@ def rvm_remember(_=None):
     gdb.set_convenience_variable("rvm_position", rvm_position())
 
 
+def rvm_called(event):
+    """gdb has made the guest call a function: it then puts back every register, and believes that to be true of $tick."""
+    gdb.replayvm_called = isinstance(event, gdb.InferiorCallPostEvent)
+
+
+def rvm_settle(_=None):
+    """Makes gdb look again at where the machine stands after such a call."""
+    if getattr(gdb, "replayvm_called", False):
+        gdb.replayvm_called = False
+        rvm_look_again()
+    else:
+        rvm_remember()
+
+
 class RvmPositionPrinter:
     """Shows $rvm_position as text where the language (Rust) would show an array of numbers."""
 
@@ -378,5 +392,6 @@ if not hasattr(gdb, "replayvm_prompt"):
     gdb.pretty_printers.append(rvm_printer)
     gdb.events.stop.connect(rvm_remember)
     gdb.events.exited.connect(rvm_remember)
-    gdb.events.before_prompt.connect(rvm_remember)
+    gdb.events.before_prompt.connect(rvm_settle)
+    gdb.events.inferior_call.connect(rvm_called)
 rvm_remember()

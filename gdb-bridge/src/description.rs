@@ -23,10 +23,9 @@ fn target_xml() -> String {
             } else {
                 ""
             };
-            let restored = if feature.restored { "" } else { " save-restore=\"no\"" };
             let _ = writeln!(
                 xml,
-                "<reg name=\"{}\" bitsize=\"{}\" type=\"{}\" regnum=\"{number}\"{group}{restored}/>",
+                "<reg name=\"{}\" bitsize=\"{}\" type=\"{}\" regnum=\"{number}\"{group}/>",
                 register.name, register.bits, register.kind,
             );
             number += 1;

@@ -1,6 +1,8 @@
 //! Changing registers and memory: in a branch, and refused in words elsewhere.
 //!
-//! What the CPU can hold is the timeline's to say. Here is only what gdb means by a register.
+//! What the CPU can hold is the timeline's to say. Here is only what gdb means by a register. The registers that tell where the machine
+//! stands are no part of it: a value written to them is taken and changes nothing, since gdb puts back every register after it has
+//! made the guest call a function.
 
 use gdbstub::target::{TargetError, TargetResult};
 use replayvm::timeline::EditError;
@@ -11,8 +13,6 @@ use crate::refusal;
 use crate::registers::{self, Fpu, Register, Source};
 use crate::target::ReplayTarget;
 
-const NOT_WRITTEN: EditError =
-    EditError::Cpu("where the machine stands is changed by running it, not by writing");
 const NO_SELECTOR: EditError = EditError::Cpu(
     "a selector is loaded together with its descriptor: only the guest's own instructions do that",
 );
@@ -66,7 +66,6 @@ impl ReplayTarget<'_> {
                 continue;
             }
             let bits = match register.source() {
-                Source::Tick | Source::Offset | Source::Instructions => return Err(NOT_WRITTEN),
                 Source::Selector(_) | Source::Tr => return Err(NO_SELECTOR),
                 Source::Fpu(Fpu::NotKept) => {
                     return Err(EditError::Cpu("this CPU keeps no x87 pointers: they are always 0"));
@@ -117,11 +116,11 @@ impl ReplayTarget<'_> {
                     Source::GdtLimit => cpu.gdtr.limit = value as u16,
                     Source::IdtBase => cpu.idtr.base = value,
                     Source::IdtLimit => cpu.idtr.limit = value as u16,
-                    // The first is not the CPU's. The others have been found not to change.
-                    Source::Cr8
-                    | Source::Selector(_)
+                    // These have been found not to change, or are not the CPU's.
+                    Source::Selector(_)
                     | Source::Tr
                     | Source::Fpu(Fpu::NotKept)
+                    | Source::Cr8
                     | Source::Tick
                     | Source::Offset
                     | Source::Instructions => {}

@@ -13,8 +13,6 @@ pub struct Feature {
     pub name: &'static str,
     /// XML of the types that its registers use.
     pub types: &'static str,
-    /// Whether gdb puts its registers back after it has made the guest call a function.
-    pub restored: bool,
     /// In gdb's order.
     pub registers: &'static [Register],
 }
@@ -131,7 +129,6 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.gnu.gdb.i386.core",
         types: include_str!("types/core.xml"),
-        restored: true,
         registers: &[
             gpr("rax", 0),
             gpr("rbx", 3),
@@ -178,7 +175,6 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.gnu.gdb.i386.sse",
         types: include_str!("types/sse.xml"),
-        restored: true,
         registers: &[
             XMM[0],
             XMM[1],
@@ -202,7 +198,6 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.gnu.gdb.i386.segments",
         types: "",
-        restored: true,
         registers: &[
             Register::new("fs_base", 64, "int", Source::Base(Segment::Fs)),
             Register::new("gs_base", 64, "int", Source::Base(Segment::Gs)),
@@ -211,7 +206,6 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.replayvm.system",
         types: include_str!("types/system.xml"),
-        restored: true,
         registers: &[
             number("k_gs_base", 64, Source::KernelGsBase),
             Register::new("cr0", 64, "replayvm_cr0", Source::Cr0),
@@ -231,7 +225,6 @@ pub static FEATURES: &[Feature] = &[
     Feature {
         name: "org.replayvm.position",
         types: "",
-        restored: false,
         registers: &[
             number("tick", 64, Source::Tick),
             number("tick_offset", 32, Source::Offset),

@@ -135,8 +135,6 @@ fn registers_hold_what_the_cpu_can_hold() {
             ("tr", 1, "descriptor"),
             ("fop", 1, "always 0"),
             ("gdt_limit", 0x1_0000, "bits"),
-            ("tick", 1, "by running it"),
-            ("instructions", 1, "by running it"),
         ] {
             let before = client.ask("g");
             let refused = set(client, name, value);
@@ -148,9 +146,10 @@ fn registers_hold_what_the_cpu_can_hold() {
         let changed = format!("2a{}", &file[2..]);
         assert_eq!(client.ask(&format!("G{changed}")), "OK");
         assert_eq!(client.ask("g"), changed);
-        let stands: usize = all().take(number("tick")).map(|register| register.bytes()).sum();
-        let elsewhere = format!("{}ff{}", &changed[..2 * stands], &changed[2 * stands + 2..]);
-        assert!(client.ask(&format!("G{elsewhere}")).contains("by running it"));
+        // gdb puts these back after it has made the guest call a function: they are where the machine stands.
+        for name in ["tick", "tick_offset", "instructions"] {
+            assert_eq!(set(client, name, 1), "OK");
+        }
         assert_eq!(client.ask("g"), changed);
     });
 }

@@ -99,9 +99,10 @@ impl ReplayTarget<'_> {
         let timeline = &*self.timeline;
         let position = timeline.position();
         let whole = if timeline.branch().is_some() { "branch" } else { "recording" };
+        let ends = timeline.branch().is_none_or(|branch| branch.over().is_some());
         let place = if position <= timeline.begin() {
             format!(", the begin of the {whole}")
-        } else if position >= timeline.end() {
+        } else if ends && position >= timeline.end() {
             format!(", the end of the {whole}")
         } else {
             String::new()
