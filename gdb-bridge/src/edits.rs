@@ -31,30 +31,34 @@ impl ReplayTarget<'_> {
 
     /// Writes one register, given as gdb sends it.
     pub(crate) fn write_one(&mut self, register: &'static Register, value: &[u8]) -> TargetResult<(), Self> {
-        let mut wide = [0; 16];
-        match wide.get_mut(..register.bytes()) {
-            Some(place) if place.len() == value.len() => place.copy_from_slice(value),
-            _ => return Err(TargetError::NonFatal),
+        if value.len() != register.bytes() {
+            return Err(TargetError::NonFatal);
         }
-        self.write(&[(register, u128::from_le_bytes(wide))]).map_err(|error| self.refused(&error))
+        self.write(&[(register, number(value))]).map_err(|error| self.refused(&error))
     }
 
     /// Writes all registers, of which gdb has changed some.
     pub(crate) fn write_all(&mut self, file: &RegisterFile) -> TargetResult<(), Self> {
-        let given: Vec<_> = registers::all().zip(file.values.iter().copied()).collect();
+        let mut rest = file.bytes.as_slice();
+        let mut given = Vec::new();
+        for register in registers::all(self.shown.now()) {
+            let (value, after) = rest.split_at_checked(register.bytes()).ok_or(TargetError::NonFatal)?;
+            given.push((register, number(value)));
+            rest = after;
+        }
         // Where the x87 stack begins says which register each of its places is.
         let moved = given.iter().any(|(register, value)| {
-            register.source() == Source::Fpu(Fpu::Status)
-                && *value != registers::value(self.timeline, register)
+            register.source() == Source::Fpu(Fpu::Status) && *value != self.shown_value(register)
         });
-        let changed: Vec<_> = given
-            .into_iter()
-            .filter(|(register, value)| {
-                moved && matches!(register.source(), Source::St(_))
-                    || *value != registers::value(self.timeline, register)
-            })
-            .collect();
-        self.write(&changed).map_err(|error| self.refused(&error))
+        given.retain(|(register, value)| {
+            moved && matches!(register.source(), Source::St(_)) || *value != self.shown_value(register)
+        });
+        self.write(&given).map_err(|error| self.refused(&error))
+    }
+
+    /// What gdb is shown of a register.
+    fn shown_value(&self, register: &Register) -> u128 {
+        registers::value(self.timeline, register) & mask(register)
     }
 
     /// All of these, or none.
@@ -62,11 +66,14 @@ impl ReplayTarget<'_> {
         let long = self.timeline.cpu().mode().bitness() == 64;
         let mut priority = None;
         for (register, value) in changes {
-            if *value == registers::value(self.timeline, register) {
+            if *value == self.shown_value(register) {
                 continue;
             }
             let bits = match register.source() {
                 Source::Selector(_) | Source::Tr => return Err(NO_SELECTOR),
+                Source::CodeBits => {
+                    return Err(EditError::Cpu("how wide code is follows from CS and the mode"));
+                }
                 Source::Fpu(Fpu::NotKept) => {
                     return Err(EditError::Cpu("this CPU keeps no x87 pointers: they are always 0"));
                 }
@@ -82,43 +89,47 @@ impl ReplayTarget<'_> {
                 priority = Some(*value as u8);
             }
         }
-        let status_first = |(register, _): &&(&Register, u128)| register.source() == Source::Fpu(Fpu::Status);
-        let rest = changes.iter().filter(|change| !status_first(change));
-        let ordered: Vec<_> = changes.iter().filter(status_first).chain(rest).collect();
+        let is_status = |change: &&(&Register, u128)| change.0.source() == Source::Fpu(Fpu::Status);
+        let status = changes.iter().filter(is_status);
+        let ordered: Vec<_> = status.chain(changes.iter().filter(|change| !is_status(change))).collect();
         self.timeline.edit_cpu(|cpu| {
-            for (register, value) in ordered {
-                let (value, wide) = (*value as u64, *value);
+            for (register, wide) in ordered {
+                // What gdb is not shown of a register stays as it is.
+                let hidden = !(mask(register) as u64);
+                let put = |place: &mut u64| *place = *place & hidden | *wide as u64;
+                let value = *wide as u64;
                 match register.source() {
-                    Source::Gpr(number) => cpu.gpr[usize::from(number & 15)] = value,
-                    Source::Rip if long => cpu.rip = value,
+                    Source::Gpr(number) => put(&mut cpu.gpr[usize::from(number & 15)]),
+                    Source::Rip if long => put(&mut cpu.rip),
                     // gdb has been given the linear address.
                     Source::Rip => {
                         let base = cpu.segments[registers::Segment::Cs as usize].base;
                         cpu.rip = value.wrapping_sub(base) & 0xffff_ffff;
                     }
                     Source::Rflags => cpu.rflags = value,
-                    Source::Base(name) => cpu.segments[name as usize].base = value,
+                    Source::Base(name) => put(&mut cpu.segments[name as usize].base),
                     Source::St(distance) => {
-                        cpu.st[usize::from(distance + registers::top(cpu.fsw)) & 7] = wide;
+                        cpu.st[usize::from(distance + registers::top(cpu.fsw)) & 7] = *wide;
                     }
                     Source::Fpu(Fpu::Control) => cpu.fcw = value as u16,
                     Source::Fpu(Fpu::Status) => cpu.fsw = value as u16,
                     Source::Fpu(Fpu::Tags) => cpu.ftw = abridged_tags(value as u16),
-                    Source::Xmm(number) => cpu.xmm[usize::from(number & 15)] = wide,
+                    Source::Xmm(number) => cpu.xmm[usize::from(number & 15)] = *wide,
                     Source::Mxcsr => cpu.mxcsr = value as u32,
-                    Source::KernelGsBase => cpu.kernel_gs_base = value,
-                    Source::Cr0 => cpu.cr0 = value,
-                    Source::Cr2 => cpu.cr2 = value,
-                    Source::Cr3 => cpu.cr3 = value,
-                    Source::Cr4 => cpu.cr4 = value,
-                    Source::Efer => cpu.efer = value,
-                    Source::GdtBase => cpu.gdtr.base = value,
+                    Source::KernelGsBase => put(&mut cpu.kernel_gs_base),
+                    Source::Cr0 => put(&mut cpu.cr0),
+                    Source::Cr2 => put(&mut cpu.cr2),
+                    Source::Cr3 => put(&mut cpu.cr3),
+                    Source::Cr4 => put(&mut cpu.cr4),
+                    Source::Efer => put(&mut cpu.efer),
+                    Source::GdtBase => put(&mut cpu.gdtr.base),
                     Source::GdtLimit => cpu.gdtr.limit = value as u16,
-                    Source::IdtBase => cpu.idtr.base = value,
+                    Source::IdtBase => put(&mut cpu.idtr.base),
                     Source::IdtLimit => cpu.idtr.limit = value as u16,
                     // These have been found not to change, or are not the CPU's.
                     Source::Selector(_)
                     | Source::Tr
+                    | Source::CodeBits
                     | Source::Fpu(Fpu::NotKept)
                     | Source::Cr8
                     | Source::Tick
@@ -138,6 +149,16 @@ impl ReplayTarget<'_> {
         self.link.refuse(&text);
         TargetError::Errno(refusal::REFUSED)
     }
+}
+
+/// A value as packets have it, little-endian.
+fn number(bytes: &[u8]) -> u128 {
+    bytes.iter().rev().fold(0, |value, byte| value << 8 | u128::from(*byte))
+}
+
+/// The bits of a register that gdb is shown.
+fn mask(register: &Register) -> u128 {
+    u128::MAX >> (128 - u32::from(register.bits))
 }
 
 /// The abridged x87 tag word (SDM vol. 1, 10.5.1) of a full one: whether each register is in use.

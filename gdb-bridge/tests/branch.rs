@@ -7,17 +7,20 @@ use std::fmt::Write;
 
 use client::{Client, record, talk, talk_about};
 use gdb_bridge::Goodbye;
+use gdb_bridge::architecture::Architecture::X86_64;
 use gdb_bridge::registers::{RegisterId, all};
 use gdbstub::arch::RegId;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 fn number(name: &str) -> usize {
-    RegisterId::by_name(name).and_then(|id| id.to_raw_id()).unwrap_or_else(|| panic!("no register {name}"))
+    RegisterId::by_name(X86_64, name)
+        .and_then(|id| id.to_raw_id())
+        .unwrap_or_else(|| panic!("no register {name}"))
 }
 
 fn bytes(name: &str) -> usize {
-    RegisterId::by_name(name).unwrap().register().bytes()
+    RegisterId::by_name(X86_64, name).and_then(|id| id.register(X86_64)).unwrap().bytes()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -158,7 +161,7 @@ fn registers_hold_what_the_cpu_can_hold() {
 fn no_register_file_that_is_accepted_makes_the_session_end() {
     talk(|client| {
         client.monitor("seek 100000");
-        let names: Vec<&str> = all().map(|register| register.name).collect();
+        let names: Vec<&str> = all(X86_64).map(|register| register.name).collect();
         for round in 0..25 {
             let mut random = ChaCha8Rng::seed_from_u64(round);
             client.monitor("fork");

@@ -85,6 +85,18 @@ impl PageStore {
     /// Forgets the pages kept in memory that none of these maps names; maps that share much stand side by side. They may
     /// be had again only by who has the content: a machine whose map is not among these must not be asked to go on.
     pub fn forget_all_but<'m>(&mut self, maps: impl Iterator<Item = &'m PageMap>) {
+        let named = self.kept_of(maps);
+        self.located.retain(|hash, location| matches!(location, Location::File(_)) || named.contains(hash));
+        self.kept = named.len();
+    }
+
+    /// Bytes of the pages kept in memory that these maps name; maps that share much stand side by side.
+    #[must_use]
+    pub fn kept_bytes_of<'m>(&self, maps: impl Iterator<Item = &'m PageMap>) -> usize {
+        self.kept_of(maps).len() * PAGE_BYTES
+    }
+
+    fn kept_of<'m>(&self, maps: impl Iterator<Item = &'m PageMap>) -> HashSet<PageHash> {
         let mut named = HashSet::new();
         let mut before = None;
         for map in maps {
@@ -95,8 +107,7 @@ impl PageStore {
             });
             before = Some(map);
         }
-        self.located.retain(|hash, location| matches!(location, Location::File(_)) || named.contains(hash));
-        self.kept = named.len();
+        named
     }
 
     /// Whether the content is to be had.

@@ -2,7 +2,7 @@
 
 use recorder::{Exit, Position};
 
-use crate::engine::Breakpoints;
+use crate::engine::{AddressSpace, Breakpoints};
 use crate::machine::{ExitFilter, Watch, WatchHit};
 
 /// What a run stops on.
@@ -10,6 +10,8 @@ use crate::machine::{ExitFilter, Watch, WatchHit};
 pub struct Stops {
     /// Linear addresses of instructions.
     pub addresses: Vec<u64>,
+    /// The same, each in one address space only: elsewhere the run passes.
+    pub bound: Vec<(u64, AddressSpace)>,
     /// Watched ranges of physical memory.
     pub watches: Vec<Watch>,
     /// Kinds of exits.
@@ -23,7 +25,7 @@ impl Stops {
     }
 
     pub(super) fn breakpoints(&self) -> Breakpoints {
-        Breakpoints::new(self.addresses.clone())
+        Breakpoints::with_bound(self.addresses.clone(), self.bound.clone())
     }
 }
 
