@@ -10,6 +10,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::server::Listen;
+use crate::symbols::GuestSymbols;
 
 /// A gdb script: `when`, `seek`, `mark`, `marks`, `back`. For a gdb without Python.
 pub const GDB_COMMANDS: &str = include_str!("commands.gdb");
@@ -21,9 +22,6 @@ const COMMANDS_FILE: &str = "commands.gdb";
 const PYTHON_FILE: &str = "commands.py";
 const SYMBOLS_FILE: &str = "guest.elf";
 
-/// The section of an ELF file that names scripts for gdb to run.
-const SCRIPTS_SECTION: &[u8] = b".debug_gdb_scripts";
-
 /// Files that gdb needs, in a folder of this user only. They go when this is dropped.
 #[derive(Debug)]
 pub struct GdbFiles {
@@ -32,21 +30,19 @@ pub struct GdbFiles {
 }
 
 impl GdbFiles {
-    /// Writes the guest's image (as the recording has it) and our commands. An image that is no ELF file has no symbols
-    /// and is left out.
+    /// Writes the guest's ELF file, if there is one, and our commands.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn new(image: &[u8]) -> io::Result<Self> {
+    pub fn new(symbols: &GuestSymbols) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("replayvm-gdb-").tempdir()?;
         let python = folder.path().join(PYTHON_FILE);
         File::create_new(&python)?.write_all(GDB_PYTHON.as_bytes())?;
         File::create_new(folder.path().join(COMMANDS_FILE))?.write_all(&commands(&python))?;
-        let has_symbols = image.starts_with(b"\x7fELF");
-        if has_symbols {
-            File::create_new(folder.path().join(SYMBOLS_FILE))?.write_all(&without_scripts(image))?;
+        if let Some(elf) = symbols.elf() {
+            File::create_new(folder.path().join(SYMBOLS_FILE))?.write_all(elf)?;
         }
-        Ok(Self { folder, has_symbols })
+        Ok(Self { folder, has_symbols: symbols.elf().is_some() })
     }
 
     /// gdb, ready to be started, on a server at `listen`. `extra` are arguments of gdb.
@@ -102,20 +98,6 @@ fn commands(python: &Path) -> Vec<u8> {
     .concat()
 }
 
-/// The image with the section that names scripts under another name: it comes out of a recording that somebody may have
-/// sent, and its scripts do not run here.
-fn without_scripts(image: &[u8]) -> Vec<u8> {
-    let mut image = image.to_vec();
-    let mut at = 0;
-    while let Some(rest) = image.get_mut(at..).filter(|rest| rest.len() >= SCRIPTS_SECTION.len()) {
-        if rest.starts_with(SCRIPTS_SECTION) {
-            rest[1..SCRIPTS_SECTION.len()].fill(b'x');
-        }
-        at += 1;
-    }
-    image
-}
-
 fn with_path(command: &str, path: &Path) -> OsString {
     let mut text = OsString::from(command);
     text.push::<&OsStr>(path.as_ref());
@@ -125,6 +107,10 @@ fn with_path(command: &str, path: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn symbols(image: &[u8]) -> GuestSymbols {
+        GuestSymbols::new(image.to_vec(), None)
+    }
 
     fn arguments(command: &Command) -> Vec<String> {
         command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect()
@@ -142,7 +128,7 @@ mod tests {
 
     #[test]
     fn our_commands_are_there_before_the_caller_s() {
-        let files = GdbFiles::new(b"\x7fELF...").unwrap();
+        let files = GdbFiles::new(&symbols(b"\x7fELF...")).unwrap();
         let listen = Listen::Unix("/run/x.sock".into());
         let arguments = arguments(&files.command(&listen, &["-ex".into(), "when".into()]));
         let at = |text: &str| arguments.iter().position(|argument| argument.ends_with(text)).unwrap();
@@ -150,15 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn scripts_that_a_recording_s_image_names_are_not_found() {
-        assert_eq!(without_scripts(b"a\0.debug_gdb_scripts\0b"), b"a\0.xxxxxxxxxxxxxxxxx\0b");
-        assert_eq!(without_scripts(b".debug_gdb_script"), b".debug_gdb_script");
-        assert_eq!(without_scripts(b""), b"");
-    }
-
-    #[test]
     fn an_image_without_symbols_gives_gdb_no_file() {
-        let files = GdbFiles::new(b"\x55\xaa").unwrap();
+        let files = GdbFiles::new(&symbols(b"\x55\xaa")).unwrap();
         let listen = Listen::Tcp(([127, 0, 0, 1], 1234).into());
         let arguments = arguments(&files.command(&listen, &[]));
         assert!(!arguments.iter().any(|argument| argument.starts_with("file ")));
@@ -167,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_files_go_with_their_owner() {
-        let files = GdbFiles::new(b"\x7fELF...").unwrap();
+        let files = GdbFiles::new(&symbols(b"\x7fELF...")).unwrap();
         let folder = files.folder.path().to_owned();
         assert!(folder.join("guest.elf").exists());
         drop(files);

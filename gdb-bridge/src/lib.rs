@@ -24,8 +24,12 @@ mod monitor;
 mod points;
 /// Stepping and running, forwards and backwards.
 mod resume;
+/// The names of what is in the guest.
+pub mod symbols;
 /// What gdb stands before: the timeline with gdb's breakpoints.
 pub mod target;
+/// The vCPU as gdb's thread.
+mod thread;
 
 /// Starting gdb.
 pub mod launch;
@@ -37,3 +41,4 @@ pub mod session;
 pub use launch::{GDB_COMMANDS, GDB_PYTHON, GdbFiles, launch_gdb};
 pub use server::{Listen, ServeError, ServeOptions, serve};
 pub use session::{Goodbye, SessionError, serve_client};
+pub use symbols::GuestSymbols;

@@ -2,20 +2,21 @@
 //!
 //! gdbstub first takes note of what gdb wants ([`Action`]); the session then carries it out and reports the stop.
 
-use gdbstub::common::Signal;
-use gdbstub::stub::SingleThreadStopReason;
+use gdbstub::common::{Signal, Tid};
+use gdbstub::stub::MultiThreadStopReason;
+use gdbstub::target::ext::base::multithread::{
+    MultiThreadRangeStepping, MultiThreadRangeSteppingOps, MultiThreadResume, MultiThreadSchedulerLocking,
+    MultiThreadSchedulerLockingOps, MultiThreadSingleStep, MultiThreadSingleStepOps,
+};
 use gdbstub::target::ext::base::reverse_exec::{
     ReplayLogPosition, ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
-};
-use gdbstub::target::ext::base::singlethread::{
-    SingleThreadRangeStepping, SingleThreadRangeSteppingOps, SingleThreadResume, SingleThreadSingleStep,
-    SingleThreadSingleStepOps,
 };
 use recorder::{Exit, ExitKind};
 use replayvm::machine::ExitFilter;
 use replayvm::timeline::{Landing, Progress, Reason, Stops, Timeline, TimelineError};
 
 use crate::target::{ReplayTarget, TargetFailure};
+use crate::thread::VCPU;
 
 /// Steps of a range between two looks at the client.
 const STEPS_UNSEEN: u32 = 512;
@@ -55,53 +56,74 @@ impl Place {
     }
 }
 
-impl SingleThreadResume for ReplayTarget<'_> {
-    // A signal would be an input: a recording takes none.
-    fn resume(&mut self, _signal: Option<Signal>) -> Result<(), TargetFailure> {
-        self.action = Some(Action::Continue);
+// There is one thread, and any that is named is that one. A signal would be an input: a recording takes none.
+impl MultiThreadResume for ReplayTarget<'_> {
+    fn resume(&mut self) -> Result<(), TargetFailure> {
+        self.action.get_or_insert(Action::Continue);
         Ok(())
     }
 
-    fn support_single_step(&mut self) -> Option<SingleThreadSingleStepOps<'_, Self>> {
+    fn clear_resume_actions(&mut self) -> Result<(), TargetFailure> {
+        self.action = None;
+        Ok(())
+    }
+
+    fn set_resume_action_continue(&mut self, _: Tid, _signal: Option<Signal>) -> Result<(), TargetFailure> {
+        self.action.get_or_insert(Action::Continue);
+        Ok(())
+    }
+
+    fn support_single_step(&mut self) -> Option<MultiThreadSingleStepOps<'_, Self>> {
         Some(self)
     }
 
-    fn support_range_step(&mut self) -> Option<SingleThreadRangeSteppingOps<'_, Self>> {
+    fn support_range_step(&mut self) -> Option<MultiThreadRangeSteppingOps<'_, Self>> {
         Some(self)
     }
 
-    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, (), Self>> {
+    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, Tid, Self>> {
         Some(self)
     }
 
-    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, (), Self>> {
+    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, Tid, Self>> {
+        Some(self)
+    }
+
+    fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
         Some(self)
     }
 }
 
-impl SingleThreadSingleStep for ReplayTarget<'_> {
-    fn step(&mut self, _signal: Option<Signal>) -> Result<(), TargetFailure> {
-        self.action = Some(Action::Step);
+impl MultiThreadSingleStep for ReplayTarget<'_> {
+    fn set_resume_action_step(&mut self, _: Tid, _signal: Option<Signal>) -> Result<(), TargetFailure> {
+        self.action.get_or_insert(Action::Step);
         Ok(())
     }
 }
 
-impl SingleThreadRangeStepping for ReplayTarget<'_> {
-    fn resume_range_step(&mut self, start: u64, end: u64) -> Result<(), TargetFailure> {
-        self.action = Some(Action::StepWithin { start, end });
+impl MultiThreadRangeStepping for ReplayTarget<'_> {
+    fn set_resume_action_range_step(&mut self, _: Tid, start: u64, end: u64) -> Result<(), TargetFailure> {
+        self.action.get_or_insert(Action::StepWithin { start, end });
         Ok(())
     }
 }
 
-impl ReverseCont<()> for ReplayTarget<'_> {
+impl MultiThreadSchedulerLocking for ReplayTarget<'_> {
+    // There are no other threads to hold.
+    fn set_resume_action_scheduler_lock(&mut self) -> Result<(), TargetFailure> {
+        Ok(())
+    }
+}
+
+impl ReverseCont<Tid> for ReplayTarget<'_> {
     fn reverse_cont(&mut self) -> Result<(), TargetFailure> {
         self.action = Some(Action::ReverseContinue);
         Ok(())
     }
 }
 
-impl ReverseStep<()> for ReplayTarget<'_> {
-    fn reverse_step(&mut self, (): ()) -> Result<(), TargetFailure> {
+impl ReverseStep<Tid> for ReplayTarget<'_> {
+    fn reverse_step(&mut self, _: Tid) -> Result<(), TargetFailure> {
         self.action = Some(Action::ReverseStep);
         Ok(())
     }
@@ -112,7 +134,7 @@ impl ReplayTarget<'_> {
     ///
     /// # Errors
     /// The replay fails; where the cursor then stands is undefined.
-    pub fn perform(&mut self) -> Result<SingleThreadStopReason<u64>, TimelineError> {
+    pub fn perform(&mut self) -> Result<MultiThreadStopReason<u64>, TimelineError> {
         let Some(action) = self.action.take() else {
             return Ok(trap());
         };
@@ -182,17 +204,17 @@ impl ReplayTarget<'_> {
         }
     }
 
-    fn stop_reason(&self, reason: Reason, owners: &[usize]) -> SingleThreadStopReason<u64> {
+    fn stop_reason(&self, reason: Reason, owners: &[usize]) -> MultiThreadStopReason<u64> {
         match reason {
             Reason::Reached | Reason::Exit(..) => trap(),
             Reason::Breakpoint(address) if self.points.is_software(address) => {
-                SingleThreadStopReason::SwBreak(())
+                MultiThreadStopReason::SwBreak(VCPU)
             }
-            Reason::Breakpoint(_) => SingleThreadStopReason::HwBreak(()),
+            Reason::Breakpoint(_) => MultiThreadStopReason::HwBreak(VCPU),
             Reason::Watch(hit) => {
                 match owners.get(hit.index).and_then(|owner| self.points.watchpoint(*owner)) {
-                    Some(watchpoint) => SingleThreadStopReason::Watch {
-                        tid: (),
+                    Some(watchpoint) => MultiThreadStopReason::Watch {
+                        tid: VCPU,
                         kind: watchpoint.kind,
                         addr: watchpoint.linear,
                     },
@@ -200,17 +222,17 @@ impl ReplayTarget<'_> {
                 }
             }
             Reason::Begin => {
-                SingleThreadStopReason::ReplayLog { tid: Some(()), pos: ReplayLogPosition::Begin }
+                MultiThreadStopReason::ReplayLog { tid: Some(VCPU), pos: ReplayLogPosition::Begin }
             }
-            Reason::End => SingleThreadStopReason::ReplayLog { tid: Some(()), pos: ReplayLogPosition::End },
+            Reason::End => MultiThreadStopReason::ReplayLog { tid: Some(VCPU), pos: ReplayLogPosition::End },
             Reason::Interrupted => {
-                SingleThreadStopReason::SignalWithThread { tid: (), signal: Signal::SIGINT }
+                MultiThreadStopReason::SignalWithThread { tid: VCPU, signal: Signal::SIGINT }
             }
         }
     }
 }
 
 /// The machine stands for no other reason than that it was asked to.
-pub(crate) fn trap() -> SingleThreadStopReason<u64> {
-    SingleThreadStopReason::SignalWithThread { tid: (), signal: Signal::SIGTRAP }
+pub(crate) fn trap() -> MultiThreadStopReason<u64> {
+    MultiThreadStopReason::SignalWithThread { tid: VCPU, signal: Signal::SIGTRAP }
 }

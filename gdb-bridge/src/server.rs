@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::link::{Stream, readable};
 use crate::session::{Goodbye, serve_client};
+use crate::symbols::GuestSymbols;
 
 /// How often a wait for a client looks whether the server is to stop.
 const WAIT: Duration = Duration::from_millis(100);
@@ -49,6 +50,8 @@ pub struct ServeOptions {
     pub once: bool,
     /// Return soon after this is set, whatever a client is doing.
     pub stop: Arc<AtomicBool>,
+    /// The names of what is in the guest.
+    pub symbols: Arc<GuestSymbols>,
 }
 
 /// Why nobody can be served.
@@ -86,7 +89,7 @@ pub fn serve(
     loop {
         let Some(stream) = door.accept(&options.stop)? else { return Ok(()) };
         tracing::info!(at = %door.at, "gdb connected");
-        match serve_client(timeline, stream, Arc::clone(&options.stop)) {
+        match serve_client(timeline, stream, options) {
             Ok(goodbye @ (Goodbye::Detached | Goodbye::Killed | Goodbye::Gone)) => {
                 tracing::info!(?goodbye, "gdb left");
             }

@@ -1,17 +1,18 @@
 //! One client's packets, from the first to the last.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use gdbstub::arch::RegId;
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
-use gdbstub::stub::{DisconnectReason, GdbStubBuilder, SingleThreadStopReason};
+use gdbstub::stub::{DisconnectReason, GdbStubBuilder, MultiThreadStopReason};
 use replayvm::timeline::Timeline;
 
 use crate::link::{Link, Stream};
 use crate::registers::{self, RegisterId};
+use crate::server::ServeOptions;
 use crate::target::{ReplayTarget, TargetFailure};
+use crate::thread::VCPU;
 
 /// Bytes of the largest packet. It bounds what gdb reads of memory at a time.
 const PACKET_BYTES: usize = 1 << 14;
@@ -47,10 +48,10 @@ pub enum SessionError {
 pub fn serve_client(
     timeline: &mut Timeline,
     stream: Stream,
-    stop: Arc<AtomicBool>,
+    options: &ServeOptions,
 ) -> Result<Goodbye, SessionError> {
-    let link = Link::new(stream, stop)?;
-    let mut target = ReplayTarget::new(timeline, link.clone());
+    let link = Link::new(stream, Arc::clone(&options.stop))?;
+    let mut target = ReplayTarget::new(timeline, Arc::clone(&options.symbols), link.clone());
     let stub = GdbStubBuilder::new(link.clone()).packet_buffer_size(PACKET_BYTES).build();
     let stub = stub.map_err(|error| SessionError::Protocol(error.to_string()))?;
     let mut state = stub.run_state_machine(&mut target).map_err(protocol)?;
@@ -69,7 +70,7 @@ pub fn serve_client(
                     Err(error) => {
                         tracing::warn!(error = crate::monitor::chain(&error), "replay failed");
                         link.say(&format!("replay failed: {}\n", crate::monitor::chain(&error)))?;
-                        SingleThreadStopReason::SignalWithThread { tid: (), signal: Signal::SIGABRT }
+                        MultiThreadStopReason::SignalWithThread { tid: VCPU, signal: Signal::SIGABRT }
                     }
                 };
                 let values = expedited(target.timeline);
@@ -78,7 +79,7 @@ pub fn serve_client(
             }
             // Whoever interrupts a machine that stands has been overtaken by the stop: there is nothing to report.
             GdbStubStateMachine::CtrlCInterrupt(interrupt) => interrupt
-                .interrupt_handled(&mut target, None::<SingleThreadStopReason<u64>>)
+                .interrupt_handled(&mut target, None::<MultiThreadStopReason<u64>>)
                 .map_err(protocol)?,
             GdbStubStateMachine::Disconnected(ended) => {
                 return Ok(match ended.get_reason() {

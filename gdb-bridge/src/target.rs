@@ -3,12 +3,16 @@
 //! This file says what the target can do and gives gdb its registers. Memory, breakpoints, running and `monitor` have files
 //! of their own.
 
+use std::sync::Arc;
+
 use gdbstub::arch::Arch;
+use gdbstub::common::Tid;
 use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::multithread::{MultiThreadBase, MultiThreadResumeOps};
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
-use gdbstub::target::ext::base::singlethread::{SingleThreadBase, SingleThreadResumeOps};
 use gdbstub::target::ext::breakpoints::BreakpointsOps;
 use gdbstub::target::ext::monitor_cmd::MonitorCmdOps;
+use gdbstub::target::ext::thread_extra_info::ThreadExtraInfoOps;
 use gdbstub::target::{Target, TargetError, TargetResult};
 use replayvm::timeline::Timeline;
 
@@ -18,6 +22,8 @@ use crate::points::Points;
 use crate::refusal;
 use crate::registers::{self, RegisterId};
 use crate::resume::Action;
+use crate::symbols::GuestSymbols;
+use crate::thread::VCPU;
 
 /// What can end a session from the target's side: nothing. What fails is told to gdb, and gdb may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +35,8 @@ pub struct ReplayTarget<'t> {
     pub(crate) timeline: &'t mut Timeline,
     pub(crate) link: Link,
     pub(crate) points: Points,
+    /// The names of what is in the guest.
+    pub(crate) symbols: Arc<GuestSymbols>,
     /// Addresses are physical.
     pub(crate) physical: bool,
     /// What gdb has asked for and the session has not yet done.
@@ -40,11 +48,12 @@ pub struct ReplayTarget<'t> {
 impl<'t> ReplayTarget<'t> {
     /// The timeline as a target. Whatever runs for long listens to `link` for Ctrl-C.
     #[must_use]
-    pub fn new(timeline: &'t mut Timeline, link: Link) -> Self {
+    pub fn new(timeline: &'t mut Timeline, symbols: Arc<GuestSymbols>, link: Link) -> Self {
         Self {
             timeline,
             link,
             points: Points::default(),
+            symbols,
             physical: false,
             action: None,
             read_budget: crate::memory::READ_BYTES_MAX,
@@ -57,7 +66,7 @@ impl Target for ReplayTarget<'_> {
     type Error = TargetFailure;
 
     fn base_ops(&mut self) -> BaseOps<'_, Self::Arch, Self::Error> {
-        BaseOps::SingleThread(self)
+        BaseOps::MultiThread(self)
     }
 
     fn support_breakpoints(&mut self) -> Option<BreakpointsOps<'_, Self>> {
@@ -82,35 +91,44 @@ impl Target for ReplayTarget<'_> {
     }
 }
 
-impl SingleThreadBase for ReplayTarget<'_> {
-    fn read_registers(&mut self, file: &mut RegisterFile) -> TargetResult<(), Self> {
+impl MultiThreadBase for ReplayTarget<'_> {
+    fn read_registers(&mut self, file: &mut RegisterFile, _: Tid) -> TargetResult<(), Self> {
         file.values = registers::all().map(|register| registers::value(self.timeline, register)).collect();
         Ok(())
     }
 
-    fn write_registers(&mut self, _file: &RegisterFile) -> TargetResult<(), Self> {
+    fn write_registers(&mut self, _file: &RegisterFile, _: Tid) -> TargetResult<(), Self> {
         Err(TargetError::Errno(refusal::READ_ONLY))
     }
 
-    fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, (), Self>> {
+    fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
         Some(self)
     }
 
-    fn read_addrs(&mut self, start: u64, data: &mut [u8]) -> TargetResult<usize, Self> {
+    fn read_addrs(&mut self, start: u64, data: &mut [u8], _: Tid) -> TargetResult<usize, Self> {
         self.read_memory(start, data)
     }
 
-    fn write_addrs(&mut self, _start: u64, _data: &[u8]) -> TargetResult<(), Self> {
+    fn write_addrs(&mut self, _start: u64, _data: &[u8], _: Tid) -> TargetResult<(), Self> {
         Err(TargetError::Errno(refusal::READ_ONLY))
     }
 
-    fn support_resume(&mut self) -> Option<SingleThreadResumeOps<'_, Self>> {
+    fn list_active_threads(&mut self, thread_is_active: &mut dyn FnMut(Tid)) -> Result<(), TargetFailure> {
+        thread_is_active(VCPU);
+        Ok(())
+    }
+
+    fn support_resume(&mut self) -> Option<MultiThreadResumeOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_thread_extra_info(&mut self) -> Option<ThreadExtraInfoOps<'_, Self>> {
         Some(self)
     }
 }
 
-impl SingleRegisterAccess<()> for ReplayTarget<'_> {
-    fn read_register(&mut self, (): (), id: RegisterId, buf: &mut [u8]) -> TargetResult<usize, Self> {
+impl SingleRegisterAccess<Tid> for ReplayTarget<'_> {
+    fn read_register(&mut self, _: Tid, id: RegisterId, buf: &mut [u8]) -> TargetResult<usize, Self> {
         let value = registers::value(self.timeline, id.register()).to_le_bytes();
         let bytes = id.register().bytes();
         match (buf.get_mut(..bytes), value.get(..bytes)) {
@@ -122,7 +140,7 @@ impl SingleRegisterAccess<()> for ReplayTarget<'_> {
 
     fn write_register(
         &mut self,
-        (): (),
+        _: Tid,
         _id: <Self::Arch as Arch>::RegId,
         _value: &[u8],
     ) -> TargetResult<(), Self> {

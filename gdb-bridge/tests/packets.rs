@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use client::{Made, packet, record, recording, talk, talk_about};
+use client::{Made, packet, record, recording, talk, talk_about, unhex};
 use gdb_bridge::link::Stream;
-use gdb_bridge::{Goodbye, SessionError, serve_client};
+use gdb_bridge::{Goodbye, ServeOptions, SessionError, serve_client};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::{ExitKind, Position};
@@ -62,6 +62,36 @@ fn the_description_comes_in_pieces_and_whole() {
         assert_eq!(xml.trim(), gdb_bridge::description::TARGET_XML.trim());
         let all = client.ask("g");
         assert_eq!(all.len(), 2 * gdb_bridge::registers::total_bytes());
+    });
+}
+
+#[test]
+fn the_only_thread_says_where_the_processor_is() {
+    talk(|client| {
+        assert_eq!(client.ask("qfThreadInfo"), "m01");
+        client.monitor("seek 200000");
+        let name = unhex(&client.ask("qThreadExtraInfo,1"));
+        let name = String::from_utf8(name).unwrap();
+        let address = name.strip_prefix("vCPU 0: ring 0, 64-bit, CR3 0x").expect(&name);
+        assert_ne!(u64::from_str_radix(address, 16), Ok(0));
+        client.monitor("seek begin");
+        let name = String::from_utf8(unhex(&client.ask("qThreadExtraInfo,1"))).unwrap();
+        assert!(name.starts_with("vCPU 0: ring 0, 32-bit, CR3 0x"), "{name}");
+    });
+}
+
+#[test]
+fn an_action_for_the_thread_alone_is_done_as_one_for_all() {
+    talk(|client| {
+        let before = client.ask("g");
+        // With the other threads held, of which there are none.
+        assert!(client.ask("vCont;s:1").starts_with("T05"));
+        let after = client.ask("g");
+        assert_ne!(before, after);
+        assert!(client.ask("bs").starts_with("T05"));
+        assert!(client.ask("vCont;s:1;c").starts_with("T05"));
+        assert_eq!(client.ask("g"), after);
+        assert!(client.ask("vCont;c:1").contains("replaylog:end"));
     });
 }
 
@@ -355,6 +385,7 @@ fn whatever_a_client_sends_its_session_ends_and_the_timeline_lives() {
             }
         })
     };
+    let options = ServeOptions { stop: Arc::clone(&stop), ..ServeOptions::default() };
     for round in 0..1500 {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut reader = theirs.try_clone().unwrap();
@@ -369,7 +400,7 @@ fn whatever_a_client_sends_its_session_ends_and_the_timeline_lives() {
                 let _ = theirs.write_all(&bytes);
                 let _ = theirs.shutdown(Shutdown::Write);
             });
-            let _ = serve_client(&mut timeline, Stream::Unix(ours), Arc::clone(&stop));
+            let _ = serve_client(&mut timeline, Stream::Unix(ours), &options);
         });
         assert!(!stop.load(Ordering::Relaxed), "round {round} hangs");
     }

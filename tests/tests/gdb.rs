@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use gdb_bridge::{GdbFiles, Listen, ServeOptions, serve};
+use gdb_bridge::{GdbFiles, GuestSymbols, Listen, ServeOptions, serve};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
 use replayvm::timeline::Timeline;
@@ -74,8 +74,10 @@ fn output(mut command: Command) -> String {
 /// Runs gdb scripts one after the other, each as a client of its own of one server; gives what each has printed.
 fn clients(listen: &Listen, scripts: &[&[&str]]) -> Vec<String> {
     let mut timeline = Timeline::open(recording()).expect("opens");
-    let files = GdbFiles::new(&timeline.opened().images().expect("images").kernel).expect("files");
-    let options = ServeOptions::default();
+    let kernel = timeline.opened().images().expect("images").kernel;
+    let symbols = Arc::new(GuestSymbols::new(kernel, None));
+    let files = GdbFiles::new(&symbols).expect("files");
+    let options = ServeOptions { symbols, ..ServeOptions::default() };
     let stop = Arc::clone(&options.stop);
     std::thread::scope(|scope| {
         let (ready, at) = std::sync::mpsc::channel();

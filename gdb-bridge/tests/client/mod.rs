@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gdb_bridge::link::Stream;
-use gdb_bridge::{Goodbye, SessionError, serve_client};
+use gdb_bridge::{Goodbye, ServeOptions, SessionError, serve_client};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
 use replayvm::timeline::Timeline;
@@ -106,7 +106,7 @@ impl Client {
     }
 }
 
-fn unhex(hex: &str) -> Vec<u8> {
+pub fn unhex(hex: &str) -> Vec<u8> {
     (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
@@ -135,7 +135,7 @@ pub fn talk_about(recording: &Path, talk: impl FnOnce(&mut Client)) -> Result<Go
     std::thread::scope(|scope| {
         let session = scope.spawn(|| {
             let mut timeline = Timeline::open(recording).unwrap();
-            serve_client(&mut timeline, Stream::Unix(ours), Arc::default())
+            serve_client(&mut timeline, Stream::Unix(ours), &ServeOptions::default())
         });
         let mut client = Client(theirs);
         talk(&mut client);

@@ -5,8 +5,12 @@
 
 /// Replays apart from the cursor's, beside each other.
 mod aside;
+/// Leaving the recording and coming back.
+mod branch;
 /// All stops between two positions.
 mod collect;
+/// Changing the machine under the cursor.
+mod edit;
 /// Where a run meets what it is to stop on.
 mod hits;
 /// What the cursor shows of the machine it stands on.
@@ -28,7 +32,9 @@ use std::path::Path;
 use recorder::Position;
 use replayvm_cpu::CpuState;
 
+pub use branch::{Branch, Over};
 pub use collect::{Collected, Extent};
+pub use edit::EditError;
 pub use hits::Hit;
 pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
 
@@ -74,6 +80,8 @@ pub struct Timeline {
     tracker: RamTracker,
     cache: Cache,
     marks: BTreeMap<String, Position>,
+    /// The machine has left the recording, and `inputs`, `cache` and `marks` wait for it to come back.
+    branch: Option<Box<Branch>>,
     end: Position,
     chunk_ticks: u64,
     cached_bytes: usize,
@@ -139,6 +147,7 @@ impl Timeline {
             tracker,
             cache: Cache::new(CACHED_CHECKPOINTS),
             marks: BTreeMap::new(),
+            branch: None,
             end,
             chunk_ticks: CHUNK_TICKS,
             cached_bytes: CACHED_BYTES,
@@ -162,16 +171,21 @@ impl Timeline {
         self.driver.machine.position()
     }
 
-    /// The first position of the recording.
+    /// The first position of the recording, or of the branch.
     #[must_use]
     pub fn begin(&self) -> Position {
-        self.opened.checkpoint_position(0)
+        self.branch.as_ref().map_or_else(|| self.opened.checkpoint_position(0), |branch| branch.begin())
     }
 
-    /// The last position of the recording.
+    /// The last position of the recording; of a branch, the farthest one to which it has been run.
     #[must_use]
     pub fn end(&self) -> Position {
-        self.end
+        self.branch.as_ref().map_or(self.end, |branch| branch.reached())
+    }
+
+    /// How far the machine can be run: a branch goes on until the guest's run is over.
+    pub(super) fn limit(&self) -> Position {
+        self.branch.as_ref().map_or(self.end, |branch| branch.end())
     }
 
     /// Instructions retired since power-on.
@@ -231,13 +245,15 @@ impl Timeline {
 
     /// Gives the cursor's place a name.
     pub fn mark(&mut self, name: &str) {
-        self.marks.insert(name.to_owned(), self.position());
+        let position = self.position();
+        let marks = self.branch.as_mut().map_or(&mut self.marks, |branch| &mut branch.marks);
+        marks.insert(name.to_owned(), position);
     }
 
-    /// The named places.
+    /// The named places, of the recording or of the branch.
     #[must_use]
     pub fn marks(&self) -> &BTreeMap<String, Position> {
-        &self.marks
+        self.branch.as_ref().map_or(&self.marks, |branch| &branch.marks)
     }
 
     /// Forward to the next stop, or to the end.
@@ -249,7 +265,7 @@ impl Timeline {
         stops: &Stops,
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
-        self.run_forward_until(self.end, stops, supervisor)
+        self.run_forward_until(self.limit(), stops, supervisor)
     }
 
     /// The same, at most to `until` or to the first position that exists after it. A step that begins before it is looked at.
@@ -264,7 +280,7 @@ impl Timeline {
     ) -> Result<Landing, TimelineError> {
         self.recover()?;
         self.arm(stops);
-        let result = self.run_armed(until.min(self.end), &stops.breakpoints(), supervisor);
+        let result = self.run_armed(until.min(self.limit()), &stops.breakpoints(), supervisor);
         self.disarm();
         result
     }
@@ -280,11 +296,14 @@ impl Timeline {
         loop {
             let now = self.position();
             if now >= until {
-                let reason = if until >= self.end { Reason::End } else { Reason::Reached };
+                let reason = if until >= self.limit() { Reason::End } else { Reason::Reached };
                 return Ok(Landing { position: now, reason });
             }
             if !supervisor.go_on(Progress { position: now, goal: until }) {
                 return Ok(Landing { position: now, reason: Reason::Interrupted });
+            }
+            if self.branch.as_ref().is_some_and(|branch| branch.leaves_checkpoint(now)) {
+                self.leave_checkpoint(now)?;
             }
             let chunk = pace.next(&self.driver.machine).min(until);
             let halt = self.advance(chunk, breakpoints)?;
@@ -315,8 +334,12 @@ impl Timeline {
     /// Moves the machine on, as [`Driver::run`] does.
     fn advance(&mut self, until: Position, breakpoints: &Breakpoints) -> Result<Halt, TimelineError> {
         self.sound = false;
-        let halt = self.driver.run(&mut self.inputs, until, breakpoints)?;
+        let halt = match &mut self.branch {
+            Some(branch) => branch.advance(&mut self.driver, until, breakpoints)?,
+            None => self.driver.run(&mut self.inputs, until, breakpoints)?,
+        };
         if let Halt::Ended(reason) = &halt
+            && self.branch.is_none()
             && self.position() < self.end
         {
             let (at, reason, recorded) = (self.position(), reason.clone(), self.end);
@@ -328,7 +351,11 @@ impl Timeline {
 
     /// After an error: puts the cursor on the nearest checkpoint at or before the place where it came about.
     fn recover(&mut self) -> Result<(), TimelineError> {
-        if self.sound { Ok(()) } else { self.stand_before(self.position().min(self.end).max(self.begin())) }
+        if self.sound {
+            Ok(())
+        } else {
+            self.stand_before(self.position().min(self.limit()).max(self.begin()))
+        }
     }
 
     fn arm(&mut self, stops: &Stops) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use gdb_bridge::{GDB_PYTHON, GdbFiles, Listen, ServeError, ServeOptions, serve};
+use gdb_bridge::{GDB_PYTHON, GdbFiles, GuestSymbols, Listen, ServeError, ServeOptions, serve};
 use recorder::Position;
 use replayvm::symbols::{self, Origin};
 use replayvm::timeline::{Timeline, unsupervised};
@@ -46,7 +46,7 @@ pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
     }
 }
 
-fn wait_for_gdb(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, Failure> {
+fn wait_for_gdb(arguments: &Gdb, recording: &Path, timeline: &mut Timeline) -> Result<u8, Failure> {
     let stop = crate::interrupt_flag()?;
     let listen = match &arguments.listen {
         Some(text) => parse_listen(text)?,
@@ -59,8 +59,9 @@ fn wait_for_gdb(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result
             "replayvm: {address} is not a loopback address: whoever reaches it can read the guest's memory"
         );
     }
-    let options = ServeOptions { once: arguments.once, stop };
-    let file = file.display();
+    let symbols = Arc::new(guest_symbols(arguments, recording, timeline)?);
+    let options = ServeOptions { once: arguments.once, stop, symbols };
+    let file = recording.display();
     serve(timeline, &listen, &options, |at| {
         println!("{file} waits for gdb: gdb -ex 'target remote {at}'");
     })
@@ -81,8 +82,8 @@ fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, F
     // Ctrl-C is gdb's here. It reaches this process too, being in the same foreground group.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
         .map_err(|error| Failure::internal(&error))?;
-    let files =
-        GdbFiles::new(&symbol_file(arguments, file, timeline)?).map_err(|error| Failure::internal(&error))?;
+    let symbols = Arc::new(guest_symbols(arguments, file, timeline)?);
+    let files = GdbFiles::new(&symbols).map_err(|error| Failure::internal(&error))?;
     let folder =
         tempfile::Builder::new().prefix("replayvm-").tempdir().map_err(|error| Failure::internal(&error))?;
     let listen = match &arguments.listen {
@@ -91,7 +92,7 @@ fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, F
     };
     let extra: Vec<OsString> = arguments.gdb_arguments.iter().map(OsString::from).collect();
     let stop = Arc::new(AtomicBool::new(false));
-    let options = ServeOptions { once: false, stop: Arc::clone(&stop) };
+    let options = ServeOptions { once: false, stop: Arc::clone(&stop), symbols };
     let (ready, started) = mpsc::channel::<Listen>();
     thread::scope(|scope| {
         let (files, extra, stop) = (&files, &extra, &stop);
@@ -116,8 +117,9 @@ fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, F
     })
 }
 
-/// What gdb is to read symbols of: the file that was given, the guest's image, or what its kernel has in memory.
-fn symbol_file(arguments: &Gdb, recording: &Path, timeline: &Timeline) -> Result<Vec<u8>, Failure> {
+/// The guest's symbols: of the file that was given, of its image, or what its kernel has in memory. gdb reads the whole ELF
+/// file where there is one.
+fn guest_symbols(arguments: &Gdb, recording: &Path, timeline: &Timeline) -> Result<GuestSymbols, Failure> {
     let file = arguments.symbols.as_deref();
     let found = symbols::of_recording(recording, file)?;
     let whole = match (&found, file) {
@@ -130,10 +132,12 @@ fn symbol_file(arguments: &Gdb, recording: &Path, timeline: &Timeline) -> Result
         }
         _ => Vec::new(),
     };
-    if whole.starts_with(b"\x7fELF") {
-        return Ok(whole);
-    }
-    Ok(found.map(|symbols| symbols.to_elf()).unwrap_or_default())
+    let elf = if whole.starts_with(b"\x7fELF") {
+        whole
+    } else {
+        found.as_ref().map(|symbols| symbols.to_elf()).unwrap_or_default()
+    };
+    Ok(GuestSymbols::new(elf, found))
 }
 
 fn run_gdb(files: &GdbFiles, at: &Listen, extra: &[OsString]) -> Result<ExitStatus, Failure> {
