@@ -81,7 +81,7 @@ pub enum Reason {
 /// How far a long operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Where the replay is.
+    /// Where the replay is; where there are several, up to where everything is searched.
     pub position: Position,
     /// Where it is going at the farthest.
     pub goal: Position,
