@@ -1,6 +1,9 @@
 # Commands for gdb on a recording: what `monitor` offers, with gdb told to look again after each move.
 # Where gdb has Python, commands.py takes their place.
 
+# Breakpoints in 64-bit code are kept whole while gdb takes the machine for a smaller one.
+set remoteaddresssize 64
+
 define when
   monitor when
 end
@@ -10,7 +13,7 @@ end
 
 define seek
   if $argc != 1
-    echo seek POSITION, seek begin, seek end, seek +N, seek -N\n
+    echo seek POSITION, seek begin, seek end, seek TIME, seek +N, seek -N\n
   else
     monitor seek $arg0 quiet
     maintenance flush register-cache
@@ -19,7 +22,8 @@ define seek
   end
 end
 document seek
-Go to a place in the recording: seek TICK+OFFSET, seek begin, seek end, seek +N, seek -N (steps).
+Go to a place in the recording: seek TICK+OFFSET, seek begin, seek end, seek TIME (virtual: 1.5s, 20ms, 300ns), seek +N,
+seek -N (steps).
 end
 
 define mark

@@ -3,7 +3,8 @@
 `replayvm gdb FILE --launch` loads this by itself. In a gdb that came by `target remote`, `source` it:
 `replayvm gdb --print-python > replayvm.py` writes it.
 
-    when  seek  mark  back  tt-marks (or marks)  last-write  $rvm_position  set replayvm-prompt on|off
+    when  seek  mark  back  tt-marks (or marks)  last-write  calls  rvm-info  $rvm_position  set replayvm-prompt on|off
+    set replayvm-arch auto|off
 """
 
 import re
@@ -48,6 +49,24 @@ def rvm_complete(text, word, names):
     return [name[len(text) - len(word):] for name in names if name.startswith(text)]
 
 
+def rvm_address(value, text):
+    """The address that a value stands for, and the size of what is there if it has one."""
+    if value.type.code in (gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF):
+        value = value.referenced_value().address
+    kind = value.type.strip_typedefs()
+    if value.address is not None:
+        value, size = value.address, kind.sizeof
+    elif kind.code == gdb.TYPE_CODE_PTR:
+        there = kind.target().strip_typedefs()
+        known = there.code not in (gdb.TYPE_CODE_VOID, gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ERROR)
+        size = there.sizeof if known else 0
+    elif kind.code == gdb.TYPE_CODE_INT:
+        size = 0
+    else:
+        raise gdb.GdbError("`%s` is neither a place in memory nor an address." % text)
+    return int(value) & 0xFFFFFFFFFFFFFFFF, size or None
+
+
 def rvm_only_word(argument, usage):
     """The one word that a command takes."""
     words = argument.split()
@@ -71,6 +90,7 @@ def rvm_look_again():
     if not rvm_try("maintenance flush register-cache"):
         rvm_try("flushregs")
     rvm_try("maintenance flush dcache")
+    rvm_follow()
     rvm_watch_again()
     rvm_remember()
 
@@ -126,6 +146,50 @@ def rvm_remember(_=None):
     gdb.set_convenience_variable("rvm_position", rvm_position())
 
 
+# What gdb calls the architecture of code of so many bits.
+RVM_ARCHITECTURES = {16: "i8086", 32: "i386", 64: "i386:x86-64"}
+
+
+def rvm_follow(_=None):
+    """Makes gdb take the machine for what it is, when it runs code of other width than before."""
+    if gdb.parameter("replayvm-arch") != "auto":
+        return
+    try:
+        frame = gdb.newest_frame()
+        bits = int(frame.read_register("code_bits"))
+        now = frame.architecture().name()
+        # Whoever has said what the machine is keeps that: gdb would refuse the description of anything else.
+        if now == RVM_ARCHITECTURES[bits] or '"auto"' not in gdb.execute("show architecture", to_string=True):
+            return
+        # With `monitor arch`, the person may have asked for what is not the guest's mode.
+        if gdb.replayvm_followed == (bits, now):
+            return
+        # An executable would bind gdb to its own architecture. Its symbols stay.
+        gdb.execute("exec-file", to_string=True)
+        gdb.execute("unset tdesc filename", to_string=True)
+        gdb.replayvm_followed = (bits, gdb.newest_frame().architecture().name())
+    except (gdb.error, ValueError, KeyError):
+        pass
+
+
+class RvmArchSetting(gdb.Parameter):
+    """Whether gdb follows the machine as it changes between 16-, 32- and 64-bit code."""
+
+    set_doc = "Set whether gdb follows the machine as it changes between 16-, 32- and 64-bit code."
+    show_doc = "Show whether gdb follows the machine as it changes between 16-, 32- and 64-bit code."
+
+    def __init__(self):
+        super().__init__("replayvm-arch", gdb.COMMAND_SUPPORT, gdb.PARAM_ENUM, ["auto", "off"])
+        self.value = "auto"
+
+    def get_set_string(self):
+        gdb.replayvm_followed = None
+        return ""
+
+    def get_show_string(self, value):
+        return "Following the machine between 16-, 32- and 64-bit code is %s." % value
+
+
 class RvmPositionPrinter:
     """Shows $rvm_position as text where the language (Rust) would show an array of numbers."""
 
@@ -164,14 +228,14 @@ Usage: when"""
 
 class RvmSeek(gdb.Command):
     """Go to a place in the recording.
-Usage: seek TICK+OFFSET | seek begin | seek end | seek +N | seek -N | seek NAME
-+N and -N are steps; NAME is one of `tt-marks`."""
+Usage: seek TICK+OFFSET | seek begin | seek end | seek TIME | seek +N | seek -N | seek NAME
+TIME is virtual time: 1.5s, 20ms, 3us, 2097400ns; +N and -N are steps; NAME is one of `tt-marks`."""
 
     def __init__(self):
         super().__init__("seek", gdb.COMMAND_RUNNING)
 
     def invoke(self, argument, from_tty):
-        usage = "seek TICK+OFFSET | seek begin | seek end | seek +N | seek -N | seek NAME"
+        usage = "seek TICK+OFFSET | seek begin | seek end | seek TIME | seek +N | seek -N | seek NAME"
         target = rvm_only_word(argument, usage)
         is_name = not re.match(r"[-+0-9]|(begin|start|end)$", target)
         rvm_move(("back " if is_name and target in rvm_marks() else "seek ") + target)
@@ -233,7 +297,7 @@ LEN is in bytes; without it, it is the size of that place, if it is known."""
             raise gdb.GdbError("Usage: last-write EXPR [LEN]")
         try:
             value, length = self.evaluate(text)
-            address, size = self.address(value, text)
+            address, size = rvm_address(value, text)
         except gdb.error as error:
             raise gdb.GdbError(str(error))
         if length is None:
@@ -257,23 +321,58 @@ LEN is in bytes; without it, it is the size of that place, if it is known."""
                 raise gdb.GdbError("`%s` is no length in bytes." % with_length.group(2))
         return gdb.parse_and_eval(text), None
 
-    @staticmethod
-    def address(value, text):
-        """The address that a value stands for, and the size of what is there if it has one."""
-        if value.type.code in (gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF):
-            value = value.referenced_value().address
-        kind = value.type.strip_typedefs()
-        if value.address is not None:
-            value, size = value.address, kind.sizeof
-        elif kind.code == gdb.TYPE_CODE_PTR:
-            there = kind.target().strip_typedefs()
-            known = there.code not in (gdb.TYPE_CODE_VOID, gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ERROR)
-            size = there.sizeof if known else 0
-        elif kind.code == gdb.TYPE_CODE_INT:
-            size = 0
-        else:
-            raise gdb.GdbError("`%s` is neither a place in memory nor an address." % text)
-        return int(value) & 0xFFFFFFFFFFFFFFFF, size or None
+
+class RvmCalls(gdb.Command):
+    """Every call of a function, with its position, its caller and its first arguments.
+Usage: calls FUNCTION [A..B]
+FUNCTION is a function or an address. A..B are positions of the recording; without them it is looked at from begin to end."""
+
+    def __init__(self):
+        super().__init__("calls", gdb.COMMAND_DATA, gdb.COMPLETE_SYMBOL)
+
+    def invoke(self, argument, from_tty):
+        parts = re.match(r"(.*\S)\s+(\S*\.\.\S*)$", argument.strip(), re.DOTALL)
+        function, positions = parts.groups() if parts else (argument.strip(), "")
+        if not function:
+            raise gdb.GdbError("Usage: calls FUNCTION [A..B]")
+        try:
+            where = "0x%x" % rvm_address(gdb.parse_and_eval(function), function)[0]
+        except gdb.error as error:
+            # A name that only the guest itself knows: the server may know it, too.
+            if len(function.split()) != 1:
+                raise gdb.GdbError(str(error))
+            where = function
+        gdb.write(rvm_ask(("calls %s %s" % (where, positions)).strip()))
+
+
+class RvmInfo(gdb.Command):
+    """What the machine looks like here: a device, a descriptor table, the page tables.
+Usage: rvm-info SUBJECT
+       rvm-info pagetable [EXPR | ADDR..]
+EXPR is an address: every entry on the way to it is shown. ADDR.. is what is mapped from there on."""
+
+    SUBJECTS = ["apic", "cpu", "gdt", "idt", "ioapic", "ldt", "pagetable", "pic", "pit", "rtc", "tss", "uart"]
+
+    def __init__(self):
+        super().__init__("rvm-info", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        words = argument.split(None, 1)
+        if not words:
+            raise gdb.GdbError("Usage: rvm-info %s" % "|".join(self.SUBJECTS))
+        line = "info " + words[0]
+        if len(words) == 2:
+            where = words[1].strip()
+            if not where.endswith(".."):
+                try:
+                    where = "0x%x" % rvm_address(gdb.parse_and_eval(where), where)[0]
+                except gdb.error as error:
+                    raise gdb.GdbError(str(error))
+            line += " " + where
+        gdb.write(rvm_ask(line))
+
+    def complete(self, text, word):
+        return rvm_complete(text, word, self.SUBJECTS)
 
 
 class RvmPromptSetting(gdb.Parameter):
@@ -324,12 +423,21 @@ RvmMarks("tt-marks")
 RvmMarks("marks")
 RvmBack()
 RvmLastWrite()
+RvmCalls()
+RvmInfo()
 # Once, however often this is sourced: a second hook would take the first one's prompt for the person's.
 if not hasattr(gdb, "replayvm_prompt"):
+    gdb.replayvm_followed = None
     gdb.replayvm_prompt = RvmPrompt(RvmPromptSetting(), gdb.prompt_hook)
     gdb.prompt_hook = gdb.replayvm_prompt
+    RvmArchSetting()
     gdb.pretty_printers.append(rvm_printer)
+    # In this order: what is shown of a stop is shown by the right architecture.
+    gdb.events.stop.connect(rvm_follow)
+    gdb.events.before_prompt.connect(rvm_follow)
     gdb.events.stop.connect(rvm_remember)
     gdb.events.exited.connect(rvm_remember)
     gdb.events.before_prompt.connect(rvm_remember)
+# Breakpoints in 64-bit code are kept whole while gdb takes the machine for a smaller one.
+rvm_try("set remoteaddresssize 64")
 rvm_remember()

@@ -26,11 +26,14 @@ const SYMBOLS_FILE: &str = "guest.elf";
 #[derive(Debug)]
 pub struct GdbFiles {
     folder: TempDir,
-    has_symbols: bool,
+    /// How far the guest runs from where its ELF file says, if there is one.
+    slide: Option<u64>,
 }
 
 impl GdbFiles {
     /// Writes the guest's ELF file, if there is one, and our commands.
+    ///
+    /// gdb could read that file over the connection, as one does that comes by itself, but only 50 MB of it in a second.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -42,7 +45,7 @@ impl GdbFiles {
         if let Some(elf) = symbols.elf() {
             File::create_new(folder.path().join(SYMBOLS_FILE))?.write_all(elf)?;
         }
-        Ok(Self { folder, has_symbols: symbols.elf().is_some() })
+        Ok(Self { folder, slide: symbols.elf().map(|_| symbols.slide()) })
     }
 
     /// gdb, ready to be started, on a server at `listen`. `extra` are arguments of gdb.
@@ -50,7 +53,7 @@ impl GdbFiles {
     pub fn command(&self, listen: &Listen, extra: &[OsString]) -> Command {
         let symbols = self.folder.path().join(SYMBOLS_FILE);
         let commands = self.folder.path().join(COMMANDS_FILE);
-        gdb(listen, Some(&commands), self.has_symbols.then_some(&symbols), extra)
+        gdb(listen, Some(&commands), self.slide.map(|slide| (symbols.as_path(), slide)), extra)
     }
 }
 
@@ -59,13 +62,13 @@ impl GdbFiles {
 /// `extra` are arguments of gdb and come after ours, so that their commands find the machine connected.
 #[must_use]
 pub fn launch_gdb(listen: &Listen, symbol_file: Option<&Path>, extra: &[OsString]) -> Command {
-    gdb(listen, None, symbol_file, extra)
+    gdb(listen, None, symbol_file.map(|file| (file, 0)), extra)
 }
 
 fn gdb(
     listen: &Listen,
     commands: Option<&PathBuf>,
-    symbols: Option<impl AsRef<Path>>,
+    symbols: Option<(&Path, u64)>,
     extra: &[OsString],
 ) -> Command {
     let mut command = Command::new("gdb");
@@ -73,8 +76,15 @@ fn gdb(
     if let Some(path) = commands {
         command.arg("-x").arg(path);
     }
-    if let Some(path) = symbols {
-        command.arg("-ex").arg(with_path("file ", path.as_ref()));
+    match symbols {
+        Some((path, 0)) => {
+            command.arg("-ex").arg(with_path("file ", path));
+        }
+        Some((path, slide)) => {
+            command.arg("-ex").arg(with_path("exec-file ", path));
+            command.arg("-ex").arg(with_path(&format!("symbol-file -o {slide:#x} "), path));
+        }
+        None => {}
     }
     let target = match listen {
         Listen::Tcp(address) => OsString::from(format!("target remote {address}")),

@@ -6,6 +6,8 @@
 
 /// The architecture as gdbstub wants it.
 pub mod arch;
+/// As what a debugger is shown the machine.
+pub mod architecture;
 /// The target description.
 pub mod description;
 /// The registers that gdb sees.
@@ -16,6 +18,8 @@ pub mod link;
 /// Why a request is refused, and how gdb is told.
 mod refusal;
 
+/// The guest's ELF file, for a debugger to read.
+mod files;
 /// Memory, by the guest's page tables or physical.
 mod memory;
 /// The commands of `monitor`.
@@ -24,12 +28,17 @@ mod monitor;
 mod points;
 /// Stepping and running, forwards and backwards.
 mod resume;
+/// Breakpoints that belong to an address space.
+mod spaces;
 /// The names of what is in the guest.
 pub mod symbols;
 /// What gdb stands before: the timeline with gdb's breakpoints.
 pub mod target;
 /// The vCPU as gdb's thread.
 mod thread;
+
+/// How long commands take.
+mod timing;
 
 /// Starting gdb.
 pub mod launch;

@@ -13,9 +13,10 @@ use gdbstub::target::ext::breakpoints::{
 };
 use gdbstub::target::{TargetError, TargetResult};
 use replayvm::machine::{self, Watch};
-use replayvm::timeline::Stops;
+use replayvm::timeline::{AddressSpace, Stops, Timeline};
 
 use crate::refusal;
+use crate::spaces::Spaces;
 use crate::target::ReplayTarget;
 
 /// Bytes that one watchpoint may cover.
@@ -44,14 +45,21 @@ pub struct Points {
     hardware: Vec<u64>,
     watchpoints: Vec<Watchpoint>,
     known: BTreeMap<(u64, u64), Vec<(u64, u64)>>,
+    /// Which breakpoints hold in one address space only.
+    pub(crate) spaces: Spaces,
 }
 
 impl Points {
     /// The stops for the timeline, and for each of its watches the watchpoint that it is a part of.
     #[must_use]
     pub fn stops(&self) -> (Stops, Vec<usize>) {
-        let mut stops =
-            Stops { addresses: [&self.software[..], &self.hardware[..]].concat(), ..Stops::default() };
+        let mut stops = Stops::default();
+        for linear in self.software.iter().chain(&self.hardware) {
+            match self.spaces.of(*linear) {
+                Some(space) => stops.bound.push((*linear, space)),
+                None => stops.addresses.push(*linear),
+            }
+        }
         let mut owners = Vec::new();
         for (owner, watchpoint) in self.watchpoints.iter().enumerate() {
             let kind = match watchpoint.kind {
@@ -67,10 +75,13 @@ impl Points {
         (stops, owners)
     }
 
-    /// Whether a breakpoint is there.
+    /// Whether the next instruction is at a breakpoint that holds in its address space.
     #[must_use]
-    pub fn breaks_at(&self, linear: u64) -> bool {
-        self.software.contains(&linear) || self.hardware.contains(&linear)
+    pub fn breaks_here(&self, timeline: &Timeline) -> bool {
+        let linear = timeline.cpu().linear_rip();
+        let is_one = self.software.contains(&linear) || self.hardware.contains(&linear);
+        let holds = |space| AddressSpace::of(timeline.cpu()) == Some(space);
+        is_one && self.spaces.of(linear).is_none_or(holds)
     }
 
     /// Whether the breakpoint there is a software one in gdb's eyes.

@@ -7,6 +7,8 @@
 pub const READ_ONLY: u8 = 30;
 /// EFAULT: no memory is mapped there.
 pub const UNMAPPED: u8 = 14;
+/// ENOENT: there is no file of that name.
+pub const NO_FILE: u8 = 2;
 /// E2BIG: more than one request may ask for.
 pub const TOO_LARGE: u8 = 7;
 

@@ -1,10 +1,13 @@
 //! The registers that gdb sees: their names, their order, their widths, and where the values come from.
 //!
-//! The one table here gives both the target description and the layout of the `g` and `p` packets, so that they cannot
-//! disagree. gdb finds general registers by the names of its own features (gdb manual, "i386 Features").
+//! The tables here, one for 64-bit code and one for the rest, give both the target description and the layout of the `g` and
+//! `p` packets, so that they cannot disagree. gdb finds general registers by the names of its own features (gdb manual,
+//! "i386 Features").
 
 use gdbstub::arch::RegId;
 use replayvm::timeline::Timeline;
+
+use crate::architecture::Architecture;
 
 /// A feature of the target description: a named group of registers.
 #[derive(Debug)]
@@ -13,8 +16,15 @@ pub struct Feature {
     pub name: &'static str,
     /// XML of the types that its registers use.
     pub types: &'static str,
-    /// In gdb's order.
-    pub registers: &'static [Register],
+    /// In gdb's order, in parts that features share.
+    registers: &'static [&'static [Register]],
+}
+
+impl Feature {
+    /// Its registers, in gdb's order.
+    pub fn registers(&self) -> impl Iterator<Item = &'static Register> + use<> {
+        self.registers.iter().copied().flatten()
+    }
 }
 
 /// A register.
@@ -84,6 +94,7 @@ enum Source {
     Cr4,
     Cr8,
     Efer,
+    CodeBits,
     Tr,
     GdtBase,
     GdtLimit,
@@ -112,6 +123,11 @@ const fn gpr(name: &'static str, number: u8) -> Register {
     Register::new(name, 64, "int64", Source::Gpr(number))
 }
 
+/// The lower half of a general register.
+const fn low(name: &'static str, kind: &'static str, number: u8) -> Register {
+    Register::new(name, 32, kind, Source::Gpr(number))
+}
+
 const fn number(name: &'static str, bits: u8, source: Source) -> Register {
     Register::new(name, bits, if bits == 64 { "uint64" } else { "uint32" }, source)
 }
@@ -119,12 +135,35 @@ const fn number(name: &'static str, bits: u8, source: Source) -> Register {
 const ST: [Register; 8] = numbered!("st", 80, "i387_ext", St, 0 1 2 3 4 5 6 7);
 const XMM: [Register; 16] = numbered!("xmm", 128, "vec128", Xmm, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 
-/// Every register, by feature. A register's number is its place in this order.
-pub static FEATURES: &[Feature] = &[
-    Feature {
-        name: "org.gnu.gdb.i386.core",
-        types: include_str!("types/core.xml"),
-        registers: &[
+const SEGMENTS: [Register; 6] = [
+    selector("cs", Segment::Cs),
+    selector("ss", Segment::Ss),
+    selector("ds", Segment::Ds),
+    selector("es", Segment::Es),
+    selector("fs", Segment::Fs),
+    selector("gs", Segment::Gs),
+];
+const X87: [Register; 8] = [
+    fpu("fctrl", Fpu::Control),
+    fpu("fstat", Fpu::Status),
+    fpu("ftag", Fpu::Tags),
+    fpu("fiseg", Fpu::NotKept),
+    fpu("fioff", Fpu::NotKept),
+    fpu("foseg", Fpu::NotKept),
+    fpu("fooff", Fpu::NotKept),
+    fpu("fop", Fpu::NotKept),
+];
+const EFLAGS: Register = Register::new("eflags", 32, "i386_eflags", Source::Rflags);
+const MXCSR: Register = Register::new("mxcsr", 32, "i386_mxcsr", Source::Mxcsr);
+const FS_BASE: Register = Register::new("fs_base", 64, "int", Source::Base(Segment::Fs));
+const GS_BASE: Register = Register::new("gs_base", 64, "int", Source::Base(Segment::Gs));
+
+/// The general registers of 64-bit code.
+const CORE_64: Feature = Feature {
+    name: "org.gnu.gdb.i386.core",
+    types: include_str!("types/core.xml"),
+    registers: &[
+        &[
             gpr("rax", 0),
             gpr("rbx", 3),
             gpr("rcx", 1),
@@ -142,135 +181,141 @@ pub static FEATURES: &[Feature] = &[
             gpr("r14", 14),
             gpr("r15", 15),
             Register::new("rip", 64, "code_ptr", Source::Rip),
-            Register::new("eflags", 32, "i386_eflags", Source::Rflags),
-            selector("cs", Segment::Cs),
-            selector("ss", Segment::Ss),
-            selector("ds", Segment::Ds),
-            selector("es", Segment::Es),
-            selector("fs", Segment::Fs),
-            selector("gs", Segment::Gs),
-            ST[0],
-            ST[1],
-            ST[2],
-            ST[3],
-            ST[4],
-            ST[5],
-            ST[6],
-            ST[7],
-            fpu("fctrl", Fpu::Control),
-            fpu("fstat", Fpu::Status),
-            fpu("ftag", Fpu::Tags),
-            fpu("fiseg", Fpu::NotKept),
-            fpu("fioff", Fpu::NotKept),
-            fpu("foseg", Fpu::NotKept),
-            fpu("fooff", Fpu::NotKept),
-            fpu("fop", Fpu::NotKept),
+            EFLAGS,
         ],
-    },
-    Feature {
-        name: "org.gnu.gdb.i386.sse",
-        types: include_str!("types/sse.xml"),
-        registers: &[
-            XMM[0],
-            XMM[1],
-            XMM[2],
-            XMM[3],
-            XMM[4],
-            XMM[5],
-            XMM[6],
-            XMM[7],
-            XMM[8],
-            XMM[9],
-            XMM[10],
-            XMM[11],
-            XMM[12],
-            XMM[13],
-            XMM[14],
-            XMM[15],
-            Register::new("mxcsr", 32, "i386_mxcsr", Source::Mxcsr),
+        &SEGMENTS,
+        &ST,
+        &X87,
+    ],
+};
+
+/// The general registers of 32- and 16-bit code.
+const CORE_32: Feature = Feature {
+    name: "org.gnu.gdb.i386.core",
+    types: include_str!("types/core.xml"),
+    registers: &[
+        &[
+            low("eax", "int32", 0),
+            low("ecx", "int32", 1),
+            low("edx", "int32", 2),
+            low("ebx", "int32", 3),
+            low("esp", "data_ptr", 4),
+            low("ebp", "data_ptr", 5),
+            low("esi", "int32", 6),
+            low("edi", "int32", 7),
+            Register::new("eip", 32, "code_ptr", Source::Rip),
+            EFLAGS,
         ],
-    },
-    Feature {
-        name: "org.gnu.gdb.i386.segments",
-        types: "",
-        registers: &[
-            Register::new("fs_base", 64, "int", Source::Base(Segment::Fs)),
-            Register::new("gs_base", 64, "int", Source::Base(Segment::Gs)),
-        ],
-    },
-    Feature {
-        name: "org.replayvm.system",
-        types: include_str!("types/system.xml"),
-        registers: &[
-            number("k_gs_base", 64, Source::KernelGsBase),
-            Register::new("cr0", 64, "replayvm_cr0", Source::Cr0),
-            number("cr2", 64, Source::Cr2),
-            Register::new("cr3", 64, "replayvm_cr3", Source::Cr3),
-            Register::new("cr4", 64, "replayvm_cr4", Source::Cr4),
-            number("cr8", 64, Source::Cr8),
-            Register::new("efer", 64, "replayvm_efer", Source::Efer),
-            number("tr", 32, Source::Tr),
-            number("gdt_base", 64, Source::GdtBase),
-            number("gdt_limit", 32, Source::GdtLimit),
-            number("idt_base", 64, Source::IdtBase),
-            number("idt_limit", 32, Source::IdtLimit),
-        ],
-    },
-    // Where the cursor stands, so that a breakpoint's condition can say `$tick > 1000`.
-    Feature {
-        name: "org.replayvm.position",
-        types: "",
-        registers: &[
-            number("tick", 64, Source::Tick),
-            number("tick_offset", 32, Source::Offset),
-            number("instructions", 64, Source::Instructions),
-        ],
-    },
-];
+        &SEGMENTS,
+        &ST,
+        &X87,
+    ],
+};
+
+const SSE_64: Feature = Feature {
+    name: "org.gnu.gdb.i386.sse",
+    types: include_str!("types/sse.xml"),
+    registers: &[&XMM, &[MXCSR]],
+};
+
+const SSE_32: Feature = Feature {
+    name: "org.gnu.gdb.i386.sse",
+    types: include_str!("types/sse.xml"),
+    registers: &[XMM.split_at(8).0, &[MXCSR]],
+};
+
+/// The bases that gdb knows in 64-bit code.
+const BASES_64: Feature =
+    Feature { name: "org.gnu.gdb.i386.segments", types: "", registers: &[&[FS_BASE, GS_BASE]] };
+
+/// The same for other code, where gdb knows none.
+const BASES_32: Feature =
+    Feature { name: "org.replayvm.bases", types: "", registers: &[&[FS_BASE, GS_BASE]] };
+
+const SYSTEM: Feature = Feature {
+    name: "org.replayvm.system",
+    types: include_str!("types/system.xml"),
+    registers: &[&[
+        number("k_gs_base", 64, Source::KernelGsBase),
+        Register::new("cr0", 64, "replayvm_cr0", Source::Cr0),
+        number("cr2", 64, Source::Cr2),
+        Register::new("cr3", 64, "replayvm_cr3", Source::Cr3),
+        Register::new("cr4", 64, "replayvm_cr4", Source::Cr4),
+        number("cr8", 64, Source::Cr8),
+        Register::new("efer", 64, "replayvm_efer", Source::Efer),
+        number("code_bits", 32, Source::CodeBits),
+        number("cs_base", 64, Source::Base(Segment::Cs)),
+        number("ss_base", 64, Source::Base(Segment::Ss)),
+        number("ds_base", 64, Source::Base(Segment::Ds)),
+        number("es_base", 64, Source::Base(Segment::Es)),
+        number("tr", 32, Source::Tr),
+        number("gdt_base", 64, Source::GdtBase),
+        number("gdt_limit", 32, Source::GdtLimit),
+        number("idt_base", 64, Source::IdtBase),
+        number("idt_limit", 32, Source::IdtLimit),
+    ]],
+};
+
+/// Where the cursor stands, so that a breakpoint's condition can say `$tick > 1000`.
+const POSITION: Feature = Feature {
+    name: "org.replayvm.position",
+    types: "",
+    registers: &[&[
+        number("tick", 64, Source::Tick),
+        number("tick_offset", 32, Source::Offset),
+        number("instructions", 64, Source::Instructions),
+    ]],
+};
+
+static FEATURES_64: &[Feature] = &[CORE_64, SSE_64, BASES_64, SYSTEM, POSITION];
+static FEATURES_32: &[Feature] = &[CORE_32, SSE_32, BASES_32, SYSTEM, POSITION];
+
+/// Every register that an architecture has, by feature. A register's number is its place in this order.
+#[must_use]
+pub fn features(architecture: Architecture) -> &'static [Feature] {
+    match architecture {
+        Architecture::X86_64 => FEATURES_64,
+        Architecture::I386 | Architecture::I8086 => FEATURES_32,
+    }
+}
 
 /// Every register in the order of the `g` packet.
-pub fn all() -> impl Iterator<Item = &'static Register> {
-    FEATURES.iter().flat_map(|feature| feature.registers)
+pub fn all(architecture: Architecture) -> impl Iterator<Item = &'static Register> {
+    features(architecture).iter().flat_map(Feature::registers)
 }
 
 /// Bytes of all registers together.
 #[must_use]
-pub fn total_bytes() -> usize {
-    all().map(Register::bytes).sum()
+pub fn total_bytes(architecture: Architecture) -> usize {
+    all(architecture).map(Register::bytes).sum()
 }
 
-/// A register by its number in the target description.
+/// A register by its number: which one that is depends on the architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RegisterId {
-    number: usize,
-    register: &'static Register,
-}
+pub struct RegisterId(usize);
 
 impl RegisterId {
     /// The register.
     #[must_use]
-    pub const fn register(self) -> &'static Register {
-        self.register
+    pub fn register(self, architecture: Architecture) -> Option<&'static Register> {
+        all(architecture).nth(self.0)
     }
 
     /// By name, for the few that are sent with each stop.
     #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        all()
-            .enumerate()
-            .find(|(_, register)| register.name == name)
-            .map(|(number, register)| Self { number, register })
+    pub fn by_name(architecture: Architecture, name: &str) -> Option<Self> {
+        all(architecture).position(|register| register.name == name).map(Self)
     }
 }
 
 impl RegId for RegisterId {
     fn from_raw_id(id: usize) -> Option<(Self, Option<std::num::NonZeroUsize>)> {
-        let register = all().nth(id)?;
-        Some((Self { number: id, register }, std::num::NonZeroUsize::new(register.bytes())))
+        // Its size is not told: it depends on the architecture.
+        Some((Self(id), None))
     }
 
     fn to_raw_id(&self) -> Option<usize> {
-        Some(self.number)
+        Some(self.0)
     }
 }
 
@@ -300,6 +345,7 @@ pub fn value(timeline: &Timeline, register: &Register) -> u128 {
         Source::Cr4 => cpu.cr4.into(),
         Source::Cr8 => timeline.machine().platform.devices.tpr().into(),
         Source::Efer => cpu.efer.into(),
+        Source::CodeBits => cpu.mode().bitness().into(),
         Source::Tr => cpu.tr.selector.into(),
         Source::GdtBase => cpu.gdtr.base.into(),
         Source::GdtLimit => cpu.gdtr.limit.into(),
@@ -340,31 +386,43 @@ mod tests {
 
     #[test]
     fn registers_are_numbered_as_gdb_numbers_its_own() {
-        let number = |name| RegisterId::by_name(name).and_then(|id| id.to_raw_id());
-        for (name, expected) in
-            [("rax", 0), ("rbx", 1), ("rsp", 7), ("rip", 16), ("gs", 23), ("st0", 24), ("fop", 39)]
-        {
-            assert_eq!(number(name), Some(expected), "{name}");
+        fn number(architecture: Architecture, name: &str) -> Option<usize> {
+            RegisterId::by_name(architecture, name).map(|id| id.0)
         }
-        assert_eq!(number("xmm0"), Some(40));
-        assert_eq!(number("mxcsr"), Some(56));
-        assert_eq!(number("fs_base"), Some(57));
-        assert_eq!(number("nothing"), None);
+        let expect = |architecture, numbers: &[(&str, usize)]| {
+            for (name, expected) in numbers {
+                assert_eq!(number(architecture, name), Some(*expected), "{name}");
+            }
+        };
+        expect(
+            Architecture::X86_64,
+            &[("rax", 0), ("rbx", 1), ("rsp", 7), ("rip", 16), ("gs", 23), ("st0", 24), ("fop", 39)],
+        );
+        expect(Architecture::X86_64, &[("xmm0", 40), ("mxcsr", 56), ("fs_base", 57)]);
+        for architecture in [Architecture::I386, Architecture::I8086] {
+            expect(architecture, &[("eax", 0), ("ebx", 3), ("esp", 4), ("eip", 8), ("gs", 15), ("st0", 16)]);
+            expect(architecture, &[("fop", 31), ("xmm0", 32), ("xmm7", 39), ("mxcsr", 40)]);
+            assert_eq!(number(architecture, "rax"), None);
+        }
     }
 
     #[test]
     fn names_are_unique_and_widths_are_whole_bytes() {
-        let mut names: Vec<_> = all().map(|register| register.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), all().count());
-        assert!(all().all(|register| register.bits % 8 == 0 && register.bytes() > 0));
+        for architecture in Architecture::ALL {
+            let mut names: Vec<_> = all(architecture).map(|register| register.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), all(architecture).count());
+            assert!(all(architecture).all(|register| register.bits % 8 == 0 && register.bytes() > 0));
+        }
     }
 
     #[test]
     fn a_number_past_the_last_register_names_none() {
-        assert!(RegisterId::from_raw_id(all().count()).is_none());
-        assert!(RegisterId::from_raw_id(usize::MAX).is_none());
+        for architecture in Architecture::ALL {
+            assert!(RegisterId(all(architecture).count()).register(architecture).is_none());
+            assert!(RegisterId(usize::MAX).register(architecture).is_none());
+        }
     }
 
     #[test]

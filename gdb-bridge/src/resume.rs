@@ -17,6 +17,7 @@ use replayvm::timeline::{Landing, Progress, Reason, Stops, Timeline, TimelineErr
 
 use crate::target::{ReplayTarget, TargetFailure};
 use crate::thread::VCPU;
+use crate::timing::Begun;
 
 /// Steps of a range between two looks at the client.
 const STEPS_UNSEEN: u32 = 512;
@@ -39,6 +40,18 @@ pub enum Action {
     ReverseContinue,
     /// One step backward.
     ReverseStep,
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Step => "stepi",
+            Self::StepWithin { .. } => "step within a range",
+            Self::ReverseContinue => "reverse-continue",
+            Self::ReverseStep => "reverse-stepi",
+        }
+    }
 }
 
 /// A place in the program, as far as it can be told from the CPU: another call of the same function has another stack.
@@ -138,6 +151,7 @@ impl ReplayTarget<'_> {
         let Some(action) = self.action.take() else {
             return Ok(trap());
         };
+        let begun = Begun::now();
         let (stops, owners) = self.points.stops();
         let link = self.link.clone();
         let mut supervisor = |_: Progress| !link.is_interrupted();
@@ -148,6 +162,7 @@ impl ReplayTarget<'_> {
             Action::ReverseStep => self.timeline.step_backward_watching(&stops, &mut supervisor)?,
             Action::StepWithin { start, end } => self.step_within(start, end)?,
         };
+        self.timing.ended(action.name(), &begun);
         tracing::debug!(?action, ?landing, "stopped");
         Ok(self.stop_reason(landing.reason, &owners))
     }
@@ -168,7 +183,7 @@ impl ReplayTarget<'_> {
                 return Ok(landing);
             }
             let rip = self.timeline.cpu().linear_rip();
-            if self.points.breaks_at(rip) {
+            if self.points.breaks_here(self.timeline) {
                 return Ok(Landing { reason: Reason::Breakpoint(rip), ..landing });
             }
             if !(start..end).contains(&rip) {
@@ -190,7 +205,7 @@ impl ReplayTarget<'_> {
         loop {
             // The handler may begin at a breakpoint, which the run would leave first.
             let rip = self.timeline.cpu().linear_rip();
-            if self.points.breaks_at(rip) && rip != place.rip {
+            if self.points.breaks_here(self.timeline) && rip != place.rip {
                 return Ok(Landing { position: self.timeline.position(), reason: Reason::Breakpoint(rip) });
             }
             let landing = self.timeline.run_forward(&stops, &mut supervisor)?;
@@ -198,7 +213,7 @@ impl ReplayTarget<'_> {
                 Reason::Breakpoint(_) if Place::of(self.timeline) == place => {
                     return Ok(Landing { reason: Reason::Reached, ..landing });
                 }
-                Reason::Breakpoint(rip) if !self.points.breaks_at(rip) => {}
+                Reason::Breakpoint(_) if !self.points.breaks_here(self.timeline) => {}
                 _ => return Ok(landing),
             }
         }
@@ -206,6 +221,8 @@ impl ReplayTarget<'_> {
 
     fn stop_reason(&self, reason: Reason, owners: &[usize]) -> MultiThreadStopReason<u64> {
         match reason {
+            // gdb would not know the address of its breakpoint, and run on as if it had taken it back in the meantime.
+            Reason::Breakpoint(address) if !self.shown.now().reaches(address) => trap(),
             Reason::Reached | Reason::Exit(..) => trap(),
             Reason::Breakpoint(address) if self.points.is_software(address) => {
                 MultiThreadStopReason::SwBreak(VCPU)

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use gdbstub::arch::RegId;
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStubBuilder, MultiThreadStopReason};
 use replayvm::timeline::Timeline;
 
+use crate::architecture::Architecture;
 use crate::link::{Link, Stream};
 use crate::registers::{self, RegisterId};
 use crate::server::ServeOptions;
@@ -15,9 +15,9 @@ use crate::target::{ReplayTarget, TargetFailure};
 use crate::thread::VCPU;
 
 /// Bytes of the largest packet. It bounds what gdb reads of memory at a time.
-const PACKET_BYTES: usize = 1 << 14;
+const PACKET_BYTES: usize = 1 << 16;
 /// Registers that gdb always wants to know after a stop: sent with it, they save a round trip a step.
-const EXPEDITED: [&str; 4] = ["rip", "rsp", "rbp", "eflags"];
+const EXPEDITED: [[&str; 4]; 2] = [["rip", "rsp", "rbp", "eflags"], ["eip", "esp", "ebp", "eflags"]];
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub fn serve_client(
                         MultiThreadStopReason::SignalWithThread { tid: VCPU, signal: Signal::SIGABRT }
                     }
                 };
-                let values = expedited(target.timeline);
-                let mut registers = values.iter().map(|(id, bytes)| (*id, &bytes[..id.register().bytes()]));
+                let values = expedited(target.timeline, target.shown.now());
+                let mut registers = values.iter().map(|(id, value)| (*id, value.as_slice()));
                 running.report_stop_with_regs(&mut target, reason, &mut registers).map_err(protocol)?
             }
             // Whoever interrupts a machine that stands has been overtaken by the stop: there is nothing to report.
@@ -91,12 +91,20 @@ pub fn serve_client(
     }
 }
 
-fn expedited(timeline: &Timeline) -> Vec<(RegisterId, [u8; 16])> {
-    let known = EXPEDITED.iter().filter_map(|name| RegisterId::by_name(name));
-    known
-        .filter(|id| id.to_raw_id().is_some())
-        .map(|id| (id, registers::value(timeline, id.register()).to_le_bytes()))
-        .collect()
+fn expedited(timeline: &Timeline, architecture: Architecture) -> Vec<(RegisterId, Vec<u8>)> {
+    let names = EXPEDITED.iter().flatten().filter_map(|name| {
+        let id = RegisterId::by_name(architecture, name)?;
+        Some((id, id.register(architecture)?))
+    });
+    // Flags have one name in both.
+    let mut values: Vec<(RegisterId, Vec<u8>)> = Vec::new();
+    for (id, register) in names {
+        if values.iter().all(|(known, _)| *known != id) {
+            let value = registers::value(timeline, register).to_le_bytes();
+            values.push((id, value[..register.bytes()].to_vec()));
+        }
+    }
+    values
 }
 
 fn protocol(error: gdbstub::stub::GdbStubError<TargetFailure, std::io::Error>) -> SessionError {

@@ -11,12 +11,18 @@ use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{MultiThreadBase, MultiThreadResumeOps};
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
 use gdbstub::target::ext::breakpoints::BreakpointsOps;
+use gdbstub::target::ext::exec_file::ExecFileOps;
+use gdbstub::target::ext::host_io::HostIoOps;
 use gdbstub::target::ext::monitor_cmd::MonitorCmdOps;
+use gdbstub::target::ext::section_offsets::SectionOffsetsOps;
+use gdbstub::target::ext::target_description_xml_override::TargetDescriptionXmlOverrideOps;
 use gdbstub::target::ext::thread_extra_info::ThreadExtraInfoOps;
 use gdbstub::target::{Target, TargetError, TargetResult};
 use replayvm::timeline::Timeline;
 
-use crate::arch::{RegisterFile, X86_64};
+use crate::arch::{RegisterFile, X86};
+use crate::architecture::Shown;
+use crate::files::Opened;
 use crate::link::Link;
 use crate::points::Points;
 use crate::refusal;
@@ -24,6 +30,7 @@ use crate::registers::{self, RegisterId};
 use crate::resume::Action;
 use crate::symbols::GuestSymbols;
 use crate::thread::VCPU;
+use crate::timing::Timing;
 
 /// What can end a session from the target's side: nothing. What fails is told to gdb, and gdb may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,32 +44,42 @@ pub struct ReplayTarget<'t> {
     pub(crate) points: Points,
     /// The names of what is in the guest.
     pub(crate) symbols: Arc<GuestSymbols>,
+    /// As what gdb is shown the machine.
+    pub(crate) shown: Shown,
+    /// The file that gdb may read.
+    pub(crate) opened: Opened,
     /// Addresses are physical.
     pub(crate) physical: bool,
     /// What gdb has asked for and the session has not yet done.
     pub(crate) action: Option<Action>,
     /// Bytes of memory that the packet at hand may still read.
     pub(crate) read_budget: usize,
+    /// How long commands take.
+    pub(crate) timing: Timing,
 }
 
 impl<'t> ReplayTarget<'t> {
     /// The timeline as a target. Whatever runs for long listens to `link` for Ctrl-C.
     #[must_use]
     pub fn new(timeline: &'t mut Timeline, symbols: Arc<GuestSymbols>, link: Link) -> Self {
+        let shown = Shown::with_file(symbols.elf());
         Self {
             timeline,
             link,
             points: Points::default(),
             symbols,
+            shown,
+            opened: Opened::default(),
             physical: false,
             action: None,
             read_budget: crate::memory::READ_BYTES_MAX,
+            timing: Timing::default(),
         }
     }
 }
 
 impl Target for ReplayTarget<'_> {
-    type Arch = X86_64;
+    type Arch = X86;
     type Error = TargetFailure;
 
     fn base_ops(&mut self) -> BaseOps<'_, Self::Arch, Self::Error> {
@@ -75,6 +92,25 @@ impl Target for ReplayTarget<'_> {
 
     fn support_monitor_cmd(&mut self) -> Option<MonitorCmdOps<'_, Self>> {
         Some(self)
+    }
+
+    fn support_target_description_xml_override(
+        &mut self,
+    ) -> Option<TargetDescriptionXmlOverrideOps<'_, Self>> {
+        Some(self)
+    }
+
+    fn support_exec_file(&mut self) -> Option<ExecFileOps<'_, Self>> {
+        if self.symbols.elf().is_some() { Some(self) } else { None }
+    }
+
+    fn support_host_io(&mut self) -> Option<HostIoOps<'_, Self>> {
+        if self.symbols.elf().is_some() { Some(self) } else { None }
+    }
+
+    fn support_section_offsets(&mut self) -> Option<SectionOffsetsOps<'_, Self>> {
+        // It is an answer about the file that gdb has had from here, and about no other.
+        if self.opened.ever() && self.symbols.first_segment().is_some() { Some(self) } else { None }
     }
 
     // The guest has no processes that gdb could follow.
@@ -93,7 +129,12 @@ impl Target for ReplayTarget<'_> {
 
 impl MultiThreadBase for ReplayTarget<'_> {
     fn read_registers(&mut self, file: &mut RegisterFile, _: Tid) -> TargetResult<(), Self> {
-        file.values = registers::all().map(|register| registers::value(self.timeline, register)).collect();
+        file.pc = self.timeline.cpu().linear_rip();
+        file.bytes = registers::all(self.shown.now())
+            .flat_map(|register| {
+                registers::value(self.timeline, register).to_le_bytes().into_iter().take(register.bytes())
+            })
+            .collect();
         Ok(())
     }
 
@@ -129,8 +170,9 @@ impl MultiThreadBase for ReplayTarget<'_> {
 
 impl SingleRegisterAccess<Tid> for ReplayTarget<'_> {
     fn read_register(&mut self, _: Tid, id: RegisterId, buf: &mut [u8]) -> TargetResult<usize, Self> {
-        let value = registers::value(self.timeline, id.register()).to_le_bytes();
-        let bytes = id.register().bytes();
+        let register = id.register(self.shown.now()).ok_or(TargetError::NonFatal)?;
+        let value = registers::value(self.timeline, register).to_le_bytes();
+        let bytes = register.bytes();
         match (buf.get_mut(..bytes), value.get(..bytes)) {
             (Some(buf), Some(value)) => buf.copy_from_slice(value),
             _ => return Err(TargetError::NonFatal),

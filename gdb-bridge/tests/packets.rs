@@ -13,9 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use client::{Made, packet, record, recording, talk, talk_about, unhex};
+use client::{Client, Made, packet, record, recording, talk, talk_about, talk_with, unhex};
+use gdb_bridge::architecture::Architecture;
+use gdb_bridge::description::target_xml;
 use gdb_bridge::link::Stream;
-use gdb_bridge::{Goodbye, ServeOptions, SessionError, serve_client};
+use gdb_bridge::registers::total_bytes;
+use gdb_bridge::{Goodbye, GuestSymbols, ServeOptions, SessionError, serve_client};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::{ExitKind, Position};
@@ -43,25 +46,96 @@ fn long_recording() -> PathBuf {
 const RSP: usize = 7;
 const RIP: usize = 16;
 
+/// The target description, in pieces.
+fn description(client: &mut Client) -> String {
+    let mut xml = String::new();
+    loop {
+        let piece = client.ask(&format!("qXfer:features:read:target.xml:{:x},400", xml.len()));
+        match piece.split_at(1) {
+            ("m", text) => xml.push_str(text),
+            ("l", text) => {
+                xml.push_str(text);
+                return xml;
+            }
+            _ => panic!("{piece}"),
+        }
+    }
+}
+
+/// Bytes of the `g` packet.
+fn register_bytes(client: &mut Client) -> usize {
+    client.ask("g").len() / 2
+}
+
 #[test]
-fn the_description_comes_in_pieces_and_whole() {
+fn the_description_is_of_the_guest_s_mode_and_registers_follow_it_when_it_is_read() {
+    const WIDE: Architecture = Architecture::X86_64;
+    const NARROW: Architecture = Architecture::I386;
     talk(|client| {
         assert!(client.ask("qSupported:swbreak+;xmlRegisters=i386").contains("ReverseStep+;"));
-        let mut xml = String::new();
-        loop {
-            let piece = client.ask(&format!("qXfer:features:read:target.xml:{:x},400", xml.len()));
-            match piece.split_at(1) {
-                ("m", text) => xml.push_str(text),
-                ("l", text) => {
-                    xml.push_str(text);
-                    break;
-                }
-                _ => panic!("{piece}"),
-            }
-        }
-        assert_eq!(xml.trim(), gdb_bridge::description::TARGET_XML.trim());
-        let all = client.ask("g");
-        assert_eq!(all.len(), 2 * gdb_bridge::registers::total_bytes());
+        // The guest begins in 32-bit code. A client that reads no description is shown 64-bit code, as ever.
+        assert_eq!(register_bytes(client), total_bytes(WIDE));
+        assert_eq!(description(client), target_xml(NARROW));
+        assert_eq!(register_bytes(client), total_bytes(NARROW));
+        let eip = client.register(8);
+        assert!(client.ask("p999").starts_with('E'));
+
+        client.monitor("seek 200000");
+        assert_eq!(register_bytes(client), total_bytes(NARROW));
+        assert!(client.said("arch").contains("64-bit code; gdb is shown i386;"));
+        assert_eq!(description(client), target_xml(WIDE));
+        assert_eq!(register_bytes(client), total_bytes(WIDE));
+
+        client.monitor("seek begin");
+        assert_eq!(client.register(RIP), eip);
+        client.said("arch i8086");
+        assert_eq!(register_bytes(client), total_bytes(WIDE));
+        assert_eq!(description(client), target_xml(Architecture::I8086));
+        assert_eq!(client.register(8), eip);
+        assert_eq!(client.ask("qXfer:features:read:other.xml:0,400"), "E02");
+        assert!(client.said("arch 80286").contains("`arch` is used otherwise"));
+    });
+}
+
+#[test]
+fn the_guest_s_file_is_read_and_no_other() {
+    let image = corpora::find("lost-update").unwrap().image;
+    let symbols = Arc::new(GuestSymbols::new(image.to_vec(), None));
+    talk_with(&recording(), ServeOptions { symbols, ..ServeOptions::default() }, |client| {
+        let supported = client.ask("qSupported:multiprocess+");
+        assert!(supported.contains("qXfer:exec-file:read+"), "{supported}");
+        let path = client.ask("qXfer:exec-file:read:1:0,100");
+        let hex: String = path[1..].bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(client.ask(&format!("qXfer:exec-file:read:1:{:x},100", path.len() - 1)), "l");
+        let passwords: String = "/etc/passwd".bytes().map(|byte| format!("{byte:02x}")).collect();
+
+        assert_eq!(client.ask("vFile:setfs:0"), "F0");
+        assert_eq!(client.ask(&format!("vFile:open:{passwords},0,0")), "F-1,02");
+        assert_eq!(client.ask(&format!("vFile:open:{hex},2,0")), "F-1,1e");
+        assert_eq!(client.ask(&format!("vFile:open:{hex},601,1b6")), "F-1,1e");
+        assert_eq!(client.ask("vFile:pread:3,10,0"), "F-1,09");
+        assert_eq!(client.ask(&format!("vFile:open:{hex},0,0")), "F03");
+        let stat = client.ask("vFile:fstat:3");
+        assert!(stat.starts_with("F40;"), "{stat}");
+        let head = client.ask("vFile:pread:3,4,0");
+        assert_eq!(head, "F04;\u{7f}ELF");
+        assert_eq!(client.ask(&format!("vFile:pread:3,10,{:x}", image.len())), "F00;");
+        assert_eq!(client.ask("vFile:pread:3,10,ffffffffffffffff"), "F00;");
+        assert_eq!(client.ask("vFile:pread:0,10,0"), "F-1,09");
+        assert_eq!(client.ask("vFile:unlink:2f"), "");
+        assert_eq!(client.ask("vFile:pwrite:3,0,x"), "");
+        assert_eq!(client.ask("vFile:close:3"), "F0");
+        assert_eq!(client.ask("vFile:close:3"), "F-1,09");
+        // It runs where the file says.
+        assert_eq!(client.ask("qOffsets"), "");
+        // The file is of 64-bit code, and so is what gdb is shown beside it.
+        assert_eq!(description(client), target_xml(Architecture::X86_64));
+        assert_eq!(description(client), target_xml(Architecture::I386));
+    });
+    // Without a file there is nothing to ask for.
+    talk(|client| {
+        assert!(!client.ask("qSupported:multiprocess+").contains("exec-file"));
+        assert_eq!(client.ask(&format!("vFile:open:{},0,0", "2f")), "");
     });
 }
 
@@ -360,11 +434,11 @@ fn garbage(random: &mut ChaCha8Rng) -> Vec<u8> {
         match below(40) {
             0 => stream.extend(body),
             1 => stream.extend([b"$", &body[..], b"#zz"].concat()),
-            2 => stream.extend(std::iter::repeat_n(b'0', 20_000)),
+            2 => stream.extend(std::iter::repeat_n(b'0', 80_000)),
             3 => stream.push(0x03),
             4 => stream.push(b'+'),
             // A number too long for any register, in as many digits as a packet holds.
-            5 => stream.extend(packet(&[&b"m"[..], &[b'0'; 16_000], b"fffffffffffffff0,ffffffff"].concat())),
+            5 => stream.extend(packet(&[&b"m"[..], &[b'0'; 64_000], b"fffffffffffffff0,ffffffff"].concat())),
             _ => stream.extend(packet(&body)),
         }
     }

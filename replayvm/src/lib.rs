@@ -8,6 +8,8 @@ pub mod console;
 pub mod devices;
 /// What executes guest instructions.
 pub mod engine;
+/// The state of CPU and devices, told to a person.
+pub mod inspect;
 /// RAM, CPU state, devices, virtual clock, boot loaders.
 pub mod machine;
 /// A recording opened for replay.

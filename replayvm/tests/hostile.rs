@@ -138,7 +138,7 @@ fn use_it(path: &Path) -> usize {
         looks % 12 != 0
     };
     let watches = vec![Watch { gpa: 0x20_0000, len: 1 << 16, kind: WatchKind::Write }];
-    let stops = Stops { addresses: vec![0x10_0000], watches, exits: ExitFilter::ALL };
+    let stops = Stops { addresses: vec![0x10_0000], watches, exits: ExitFilter::ALL, ..Stops::default() };
     let (begin, end) = (timeline.begin(), timeline.end());
     let middle = Position::new(begin.tick + (end.tick - begin.tick) / 2, 3);
     for target in [end, middle, begin, Position::new(end.tick.saturating_sub(1), u32::MAX), Position::START] {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::{corpora_guest, settings};
 use recorder::{ExitKind, Position};
-use replayvm::engine::Breakpoints;
+use replayvm::engine::{AddressSpace, Breakpoints};
 use replayvm::machine::{ExitFilter, Watch, WatchKind};
 use replayvm::session::Settings;
 use replayvm::timeline::{Reason, Stops, Timeline, unsupervised};
@@ -24,7 +24,13 @@ fn record(folder: &Path, guest: &str, checkpoint_ticks: u64) -> PathBuf {
 /// exit that was asked for.
 fn stops_by_walking(path: &Path, stops: &Stops) -> (Vec<Position>, BTreeSet<usize>, BTreeSet<usize>) {
     let mut timeline = Timeline::open(path).expect("opens");
-    let breakpoints = Breakpoints::new(stops.addresses.clone());
+    let bound: Vec<u64> = stops.bound.iter().map(|(linear, _)| *linear).collect();
+    let breakpoints = Breakpoints::new([&stops.addresses[..], &bound[..]].concat());
+    let is_wanted = |timeline: &Timeline| {
+        let (rip, root) = (timeline.cpu().linear_rip(), timeline.cpu().cr3 & !0xfff);
+        let in_space = |(linear, space): &(u64, AddressSpace)| *linear == rip && space.root() == root;
+        stops.addresses.contains(&rip) || stops.bound.iter().any(in_space)
+    };
     let exits: BTreeSet<Position> = timeline
         .opened()
         .recording()
@@ -38,7 +44,7 @@ fn stops_by_walking(path: &Path, stops: &Stops) -> (Vec<Position>, BTreeSet<usiz
         let at = timeline.position();
         let index = positions.len();
         positions.push(at);
-        if timeline.machine().stops_at(&breakpoints) {
+        if timeline.machine().stops_at(&breakpoints) && is_wanted(&timeline) {
             breaks.insert(index);
         }
         match timeline.step_forward_watching(stops).expect("steps").reason {
@@ -137,9 +143,30 @@ fn interrupts_their_pushes_and_their_handler_are_stops_of_two_places() {
             addresses: vec![handler],
             watches: vec![Watch { gpa, len: 16, kind: WatchKind::Write }],
             exits: ExitFilter::NONE.with(ExitKind::Interrupt).with(ExitKind::PortWrite),
+            ..Stops::default()
         };
         every_stop_is_met(&path, &stops, look_every, 20);
     }
+}
+
+#[test]
+fn a_bound_breakpoint_stops_in_its_address_space_and_is_passed_elsewhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Long enough for some turns of the two processes.
+    let settings = Settings { limit_ticks: 100_000, checkpoint_ticks: 9_001, ..settings() };
+    let path = common::record(folder.path(), &corpora_guest("process-race"), &settings, None).0;
+    let (_, handler) = stack_and_handler(&path);
+    let anywhere = Stops { addresses: vec![handler], ..Stops::default() };
+    let mut timeline = Timeline::open(&path).expect("opens");
+    let mut spaces = Vec::new();
+    while timeline.run_forward(&anywhere, &mut unsupervised()).expect("runs").reason != Reason::End {
+        spaces.push(AddressSpace::of(timeline.cpu()).expect("paging"));
+    }
+    let others = spaces.iter().filter(|space| **space != spaces[0]).count();
+    assert!(others > 2 && spaces.len() - others > 2, "{spaces:x?}");
+    let bound = vec![(handler, spaces[0])];
+    let exits = ExitFilter::NONE.with(ExitKind::PortWrite);
+    every_stop_is_met(&path, &Stops { bound, exits, ..Stops::default() }, 1_037, 6);
 }
 
 #[test]

@@ -8,9 +8,12 @@ use replayvm::timeline::{Progress, Reason, unsupervised};
 
 use super::failed;
 use super::parse::Place;
+use crate::architecture::Architecture;
 use crate::registers;
 use crate::target::ReplayTarget;
 
+/// Its registers are compared: the others' are parts of them.
+const ALL: Architecture = Architecture::X86_64;
 /// Stretches of pages that are listed.
 const STRETCHES_MAX: usize = 40;
 
@@ -70,7 +73,7 @@ impl ReplayTarget<'_> {
             let there = target_here.timeline.position();
             let mut text = format!("{:<12} {here:<34} {there}\n", "");
             for ((register, mine), theirs) in
-                registers::all().zip(registers).zip(target_here.register_values())
+                registers::all(ALL).zip(registers).zip(target_here.register_values())
             {
                 if mine != theirs {
                     let _ = writeln!(text, "{:<12} {:<34} {theirs:#x}", register.name, format!("{mine:#x}"));
@@ -84,7 +87,7 @@ impl ReplayTarget<'_> {
     }
 
     fn register_values(&self) -> Vec<u128> {
-        registers::all().map(|register| registers::value(self.timeline, register)).collect()
+        registers::all(ALL).map(|register| registers::value(self.timeline, register)).collect()
     }
 }
 

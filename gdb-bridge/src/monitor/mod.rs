@@ -3,12 +3,24 @@
 //! gdb does not know that `monitor` may move the machine and shows the registers it has fetched before. What moves says so,
 //! unless it is told `quiet`; the commands of [`crate::launch::GDB_COMMANDS`] do that and make gdb look again.
 
+/// Who called a function.
+mod calls;
+/// What the machine looks like here.
+mod info;
+/// Places that stay in memory.
+mod kept;
 /// What the recording says of the time around here.
 mod lists;
 /// Looking elsewhere without moving.
 mod look;
 /// What a line asks for.
 mod parse;
+/// As what gdb is shown the machine, and by what names.
+mod shown;
+/// What this session has done.
+mod stats;
+/// The commands by name, and what `help` says of them.
+mod words;
 /// Who wrote to memory.
 mod writes;
 
@@ -16,13 +28,17 @@ use std::error::Error;
 use std::fmt::Write;
 
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd};
-use replayvm::timeline::{Landing, Progress, Reason, TimelineError};
+use replayvm::timeline::{AddressSpace, Landing, Progress, Reason, TimelineError};
 
-use self::parse::{Command, HELP, Target, parse};
+use self::parse::{Command, Space, Target, parse};
 use crate::target::{ReplayTarget, TargetFailure};
+use crate::timing::Begun;
 
 const STALE: &str =
     "gdb does not know that the machine has moved: `maintenance flush register-cache` makes it look again\n";
+
+/// Characters of a line that are kept to name it by.
+const NAME_CHARS: usize = 60;
 
 /// An error with its causes.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -38,7 +54,10 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 impl MonitorCmd for ReplayTarget<'_> {
     fn handle_monitor_cmd(&mut self, line: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), TargetFailure> {
         let line = String::from_utf8_lossy(line);
+        let begun = Begun::now();
         let answer = parse(&line).and_then(|command| self.command(command));
+        let name: String = line.chars().take(NAME_CHARS).collect();
+        self.timing.ended(format!("monitor {name}"), &begun);
         let text = answer.unwrap_or_else(|error| format!("{error}\n"));
         out.write_raw(text.as_bytes());
         Ok(())
@@ -48,13 +67,18 @@ impl MonitorCmd for ReplayTarget<'_> {
 impl ReplayTarget<'_> {
     fn command(&mut self, command: Command<'_>) -> Result<String, String> {
         Ok(match command {
-            Command::Help => HELP.to_owned(),
+            Command::Help(None) => words::help(),
+            Command::Help(Some(command)) => words::help_about(command)?,
             Command::When => self.when(),
             Command::Seek { target, quiet } => {
-                let landing = self.go(target)?;
+                let landing = self.go(&target)?;
                 let mut text = self.when();
-                if landing.reason == Reason::Interrupted {
-                    text.insert_str(0, "interrupted on the way\n");
+                match (landing.reason, target) {
+                    (Reason::Interrupted, _) => text.insert_str(0, "interrupted on the way\n"),
+                    (Reason::End, Target::Time(ns)) if self.timeline.virtual_ns() < ns => {
+                        text.insert_str(0, "the recording ends before that time\n");
+                    }
+                    _ => {}
                 }
                 if !quiet {
                     text.push_str(STALE);
@@ -77,9 +101,23 @@ impl ReplayTarget<'_> {
                 let what = if self.physical { "physical" } else { "linear, by the guest's page tables" };
                 format!("addresses of memory reads are {what}\n")
             }
+            Command::Architecture(wanted) => {
+                self.shown.wanted = wanted.unwrap_or(self.shown.wanted);
+                self.architecture()
+            }
+            Command::Symbols => self.symbols_text(),
+            Command::Checkpoint => self.checkpoint()?,
+            Command::DropCheckpoint(position) => self.drop_checkpoint(position)?,
+            Command::Checkpoints => self.checkpoints(),
+            Command::BreakIn { space, address } => self.break_in(space, address)?,
             Command::LastWrite { address, len } => self.last_write(address, len)?,
             Command::Writes { address, len, from, to } => self.writes(address, len, from, to)?,
+            Command::Calls { function, from, to } => self.calls(function, from, to)?,
             Command::Translate(linear) => self.translate(linear)?,
+            Command::Info(subject) => self.info(subject),
+            Command::InfoPageTable(tables) => self.page_table(tables)?,
+            Command::InfoList => info::subjects(),
+            Command::Stats => self.stats(),
             Command::Exits { kind, count } => self.exits(kind, count)?,
             Command::Events(count) => self.events(count)?,
             Command::Console(count) => self.console(count)?,
@@ -98,18 +136,47 @@ impl ReplayTarget<'_> {
             ""
         };
         format!(
-            "position {position}{place}\nvirtual time {} ns\ninstructions {}\n",
+            "position {position}{place}\nvirtual time {} ns\ninstructions {}\nat {}\n",
             timeline.virtual_ns(),
             timeline.instructions(),
+            self.named(timeline.cpu().linear_rip()),
         )
     }
 
-    fn go(&mut self, target: Target<'_>) -> Result<Landing, String> {
+    /// The name of an address, if it has one.
+    fn name_of(&self, address: u64) -> Option<String> {
+        self.symbols.table()?.place(address).map(|place| place.to_string())
+    }
+
+    /// An address with its name.
+    fn named(&self, address: u64) -> String {
+        self.name_of(address).map_or_else(|| format!("{address:#x}"), |name| format!("{address:#x} {name}"))
+    }
+
+    fn break_in(&mut self, space: Option<Space>, address: Option<u64>) -> Result<String, String> {
+        if let Some(space) = space {
+            let space = match space {
+                Space::Any => None,
+                Space::Cr3(cr3) => Some(AddressSpace::of_cr3(cr3)),
+                Space::Here => {
+                    let here = AddressSpace::of(self.timeline.cpu());
+                    Some(here.ok_or("paging is off: there is no address space here")?)
+                }
+            };
+            self.points.spaces.bind(address, space)?;
+        }
+        Ok(self.points.spaces.text())
+    }
+
+    fn go(&mut self, target: &Target<'_>) -> Result<Landing, String> {
         let link = self.link.clone();
         let mut supervisor = |_: Progress| !link.is_interrupted();
         let timeline = &mut *self.timeline;
-        let position = match target {
+        let position = match *target {
             Target::Position(position) => position,
+            Target::Time(ns) => {
+                return timeline.seek_time(ns, &mut supervisor).map_err(|error| failed(&error));
+            }
             Target::Begin => timeline.begin(),
             Target::End => timeline.end(),
             Target::Mark(name) => {

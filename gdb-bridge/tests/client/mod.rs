@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gdb_bridge::link::Stream;
-use gdb_bridge::{Goodbye, ServeOptions, SessionError, serve_client};
+use gdb_bridge::{Goodbye, GuestSymbols, ServeOptions, SessionError, serve_client};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
+use replayvm::symbols::{Origin, Symbols};
 use replayvm::timeline::Timeline;
 
 pub type Made = (tempfile::TempDir, PathBuf);
@@ -130,18 +131,38 @@ fn unfold(raw: &[u8]) -> String {
 
 /// A client's talk with a session on a recording, and how the session ended.
 pub fn talk_about(recording: &Path, talk: impl FnOnce(&mut Client)) -> Result<Goodbye, SessionError> {
+    converse(recording, &ServeOptions::default(), talk)
+}
+
+/// A talk under options, that the client ends by going.
+pub fn talk_with(recording: &Path, options: ServeOptions, talk: impl FnOnce(&mut Client)) {
+    assert_eq!(converse(recording, &options, talk).unwrap(), Goodbye::Gone);
+}
+
+fn converse(
+    recording: &Path,
+    options: &ServeOptions,
+    talk: impl FnOnce(&mut Client),
+) -> Result<Goodbye, SessionError> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     std::thread::scope(|scope| {
         let session = scope.spawn(|| {
             let mut timeline = Timeline::open(recording).unwrap();
-            serve_client(&mut timeline, Stream::Unix(ours), &ServeOptions::default())
+            serve_client(&mut timeline, Stream::Unix(ours), options)
         });
         let mut client = Client(theirs);
         talk(&mut client);
         client.0.shutdown(Shutdown::Both).unwrap();
         session.join().unwrap()
     })
+}
+
+/// The same about a guest whose image has symbols.
+pub fn talk_named(recording: &Path, image: Vec<u8>, talk: impl FnOnce(&mut Client)) {
+    let table = Symbols::parse(&image, Origin::Image("guest".to_owned()));
+    let symbols = Arc::new(GuestSymbols::new(image, table));
+    talk_with(recording, ServeOptions { symbols, ..ServeOptions::default() }, talk);
 }
 
 /// A talk that the client ends by going.

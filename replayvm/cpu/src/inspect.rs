@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::bus::Bus;
 use crate::flags::Rflags;
-use crate::state::{CpuState, Shadow, cr0, cr4};
+use crate::paging::reserved;
+use crate::state::{CpuState, Shadow, cr0, cr4, efer};
 use crate::step::Cpu;
 
 const PRESENT: u64 = 1;
@@ -48,6 +49,42 @@ impl fmt::Display for Unmapped {
     }
 }
 
+/// An entry of the page tables, as a walk finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// PML4E, PDPTE, PDE or PTE.
+    pub name: &'static str,
+    /// Where it is in physical memory.
+    pub gpa: u64,
+    /// What it says.
+    pub value: u64,
+    /// It stands for 2 to the power of so many bytes of linear addresses.
+    pub shift: u32,
+    /// It maps a page; the others lead to a table, or nowhere.
+    pub maps: bool,
+    /// The bits that are set in it and must not be: a walk faults there.
+    pub reserved: u64,
+}
+
+/// A walk through the page tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk {
+    entries: [Entry; 4],
+    count: usize,
+    /// 2 to the power of so many bytes of linear addresses, aligned, end as this one does.
+    pub shift: u32,
+    /// The physical address, or why there is none.
+    pub end: Result<u64, Unmapped>,
+}
+
+impl Walk {
+    /// The entries that were read, the last one that says something last.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries[..self.count]
+    }
+}
+
 /// The physical address of a linear one by the page tables as they are, permissions aside. `read` returns the eight
 /// bytes of RAM at a physical address, if it is RAM.
 pub fn translate(state: &CpuState, linear: u64, read: impl Fn(u64) -> Option<u64>) -> Option<u64> {
@@ -59,57 +96,84 @@ pub fn translate(state: &CpuState, linear: u64, read: impl Fn(u64) -> Option<u64
 /// # Errors
 /// Where the walk ends.
 pub fn walk(state: &CpuState, linear: u64, read: impl Fn(u64) -> Option<u64>) -> Result<u64, Unmapped> {
+    walk_entries(state, linear, read).end
+}
+
+/// The same with every entry on the way.
+pub fn walk_entries(state: &CpuState, linear: u64, read: impl Fn(u64) -> Option<u64>) -> Walk {
+    let mut walk = Walk { entries: Default::default(), count: 0, shift: 12, end: Ok(linear & 0xffff_ffff) };
     if state.cr0 & cr0::PG == 0 {
-        return Ok(linear & 0xffff_ffff);
+        return walk;
     }
-    if !state.long_mode() && state.cr4 & cr4::PAE == 0 {
-        return walk_32(state, linear, |gpa| {
-            // Entries are four bytes long; the last of RAM is read with the one before it.
-            let pair = read(gpa & !7)?;
-            Some(if gpa & 4 == 0 { pair } else { pair >> 32 } & 0xffff_ffff)
-        });
+    let long = state.long_mode();
+    let wide = long || state.cr4 & cr4::PAE != 0;
+    let nxe = state.efer & efer::NXE != 0 && wide;
+    if long && (linear as i64) << 16 >> 16 != linear as i64 {
+        walk.end = Err(Unmapped::NotCanonical);
+        return walk;
     }
-    let (mut shift, mut table) =
-        if state.long_mode() { (39, state.cr3 & ADDRESS) } else { (30, state.cr3 & 0xffff_ffe0) };
-    if state.long_mode() && (linear as i64) << 16 >> 16 != linear as i64 {
-        return Err(Unmapped::NotCanonical);
-    }
+    let linear = if long { linear } else { linear & 0xffff_ffff };
+    let (mut shift, mut table) = if long {
+        (39, state.cr3 & ADDRESS)
+    } else if wide {
+        (30, state.cr3 & 0xffff_ffe0)
+    } else {
+        (22, state.cr3 & 0xffff_f000)
+    };
+    let (index_bits, entry_bytes) = if wide { (9, 8) } else { (10, 4) };
     loop {
-        let name = match shift {
+        let entry = match shift {
             39 => "PML4E",
             30 => "PDPTE",
-            21 => "PDE",
+            21 | 22 => "PDE",
             _ => "PTE",
         };
-        let pointer = !state.long_mode() && shift == 30;
-        let index = (linear >> shift) & if pointer { 3 } else { 511 };
-        let entry = present(name, table + index * 8, &read)?;
-        if shift == 12 || (entry & LARGE != 0 && shift <= 30 && !pointer) {
-            let inside = (1 << shift) - 1;
-            return Ok((entry & ADDRESS & !inside) | (linear & inside));
+        let pointer = wide && !long && shift == 30;
+        let index = (linear >> shift) & if pointer { 3 } else { (1 << index_bits) - 1 };
+        let gpa = table + index * entry_bytes;
+        walk.shift = shift;
+        // The last entry of RAM that is four bytes long is read with the one before it.
+        let pair = read(gpa & !7);
+        let value = pair.map(|pair| match (wide, gpa & 4) {
+            (true, _) => pair,
+            (false, 0) => pair & 0xffff_ffff,
+            (false, _) => pair >> 32,
+        });
+        let Some(value) = value else {
+            walk.end = Err(Unmapped::NoTable { entry, gpa });
+            return walk;
+        };
+        let large = value & LARGE != 0
+            && match shift {
+                30 => long,
+                22 => state.cr4 & cr4::PSE != 0,
+                21 => true,
+                _ => false,
+            };
+        let is_there = value & PRESENT != 0;
+        let maps = is_there && (large || shift == 12);
+        let reserved = if is_there { value & reserved(wide, long, nxe, shift, large) } else { 0 };
+        if let Some(slot) = walk.entries.get_mut(walk.count) {
+            *slot = Entry { name: entry, gpa, value, shift, maps, reserved };
+            walk.count += 1;
         }
-        table = entry & ADDRESS;
-        shift -= 9;
+        if !is_there {
+            walk.end = Err(Unmapped::NotPresent { entry, gpa, value });
+            return walk;
+        }
+        if maps {
+            let inside = (1 << shift) - 1;
+            let base = if shift == 22 {
+                (value & 0xffc0_0000) | ((value >> 13) & 0xff) << 32
+            } else {
+                value & ADDRESS & !inside
+            };
+            walk.end = Ok(base | (linear & inside));
+            return walk;
+        }
+        table = value & ADDRESS;
+        shift -= index_bits;
     }
-}
-
-fn present(entry: &'static str, gpa: u64, read: impl Fn(u64) -> Option<u64>) -> Result<u64, Unmapped> {
-    match read(gpa) {
-        None => Err(Unmapped::NoTable { entry, gpa }),
-        Some(value) if value & PRESENT == 0 => Err(Unmapped::NotPresent { entry, gpa, value }),
-        Some(value) => Ok(value),
-    }
-}
-
-fn walk_32(state: &CpuState, linear: u64, read: impl Fn(u64) -> Option<u64>) -> Result<u64, Unmapped> {
-    let linear = linear & 0xffff_ffff;
-    let directory = present("PDE", (state.cr3 & 0xffff_f000) + (linear >> 22) * 4, &read)?;
-    if directory & LARGE != 0 && state.cr4 & cr4::PSE != 0 {
-        let base = (directory & 0xffc0_0000) | (((directory >> 13) & 0xff) << 32);
-        return Ok(base | (linear & 0x3f_ffff));
-    }
-    let entry = present("PTE", (directory & 0xffff_f000) + ((linear >> 12) & 1023) * 4, &read)?;
-    Ok((entry & 0xffff_f000) | (linear & 0xfff))
 }
 
 impl Cpu {
@@ -169,6 +233,12 @@ mod tests {
         assert_eq!(walk(&state, 0x123, read), Err(missing));
         let missing = Unmapped::NotPresent { entry: "PTE", gpa: 0x4ff0, value: 0x1230 };
         assert_eq!(walk(&state, 0xffff_ffff_ffff_e123, read), Err(missing));
+        let seen = walk_entries(&state, 0xffff_ffff_ffc1_2345, read);
+        let told: Vec<_> = seen.entries().iter().map(|entry| (entry.name, entry.gpa, entry.maps)).collect();
+        assert_eq!(told, [("PML4E", 0x1ff8, false), ("PDPTE", 0x2ff8, false), ("PDE", 0x3ff0, true)]);
+        assert_eq!((seen.shift, seen.end), (21, Ok(0x4001_2345)));
+        let nothing = walk_entries(&state, 0x123, read);
+        assert_eq!((nothing.shift, nothing.entries().len()), (39, 1), "the entry that is not present is one");
         let nowhere = Unmapped::NoTable { entry: "PTE", gpa: 0x9_9ff8 };
         assert_eq!(walk(&state, 0xffff_ffff_ffbf_f000, read), Err(nowhere));
         assert_eq!(translate(&state, 0xffff_ffff_ffbf_f000, read), None);

@@ -47,7 +47,7 @@ pub use bus::{Access, Bus, Moment, Observation};
 pub use cpuid::{CpuModel, FeatureError, MODEL};
 pub use fault::{Fault, Vector};
 pub use flags::{FLAGS_PROFILE, Rflags};
-pub use inspect::{Unmapped, translate, walk};
+pub use inspect::{Entry, Unmapped, Walk, translate, walk, walk_entries};
 pub use segment::{Attributes, Segment, SegmentName, Table};
 pub use state::{CpuState, Mode, Shadow, cr0, cr4, dr6, efer};
 pub use step::{Cpu, REP_LIMIT, STALL_STEPS_KERNEL, STALL_STEPS_USER, Step};

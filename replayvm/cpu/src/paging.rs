@@ -207,7 +207,7 @@ fn mark<B: Bus>(bus: &mut B, at: Moment, wide: bool, slot: u64, entry: u64) {
 }
 
 /// The bits that must be zero in an entry.
-fn reserved(wide: bool, long: bool, nxe: bool, shift: u32, large: bool) -> u64 {
+pub(crate) fn reserved(wide: bool, long: bool, nxe: bool, shift: u32, large: bool) -> u64 {
     if !wide {
         return if large { 1 << 21 } else { 0 };
     }

@@ -267,6 +267,17 @@ impl CpuState {
         }
     }
 
+    /// The linear address of the top of the stack.
+    #[must_use]
+    pub fn linear_rsp(&self) -> u64 {
+        let (stack, rsp) = (self.segment(SegmentName::Ss), self.gpr[4]);
+        match self.mode() {
+            Mode::Long64 => rsp,
+            _ if stack.attributes.big() => stack.base.wrapping_add(rsp & 0xffff_ffff) & 0xffff_ffff,
+            _ => stack.base.wrapping_add(rsp & 0xffff) & 0xffff_ffff,
+        }
+    }
+
     /// The linear address of the next instruction.
     #[must_use]
     pub fn linear_rip(&self) -> u64 {

@@ -81,6 +81,11 @@ impl Cache {
         }
     }
 
+    /// All of them, in order of position.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Checkpoint> {
+        self.checkpoints.values()
+    }
+
     /// What every page holds in each of them, in order of position.
     pub fn maps(&self) -> impl Iterator<Item = &PageMap> {
         self.checkpoints.values().map(|checkpoint| &checkpoint.pages)

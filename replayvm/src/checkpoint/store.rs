@@ -86,6 +86,17 @@ impl PageStore {
     /// Forgets the pages kept in memory that none of these maps names; maps that share much stand side by side. They may
     /// be had again only by who has the content: a machine whose map is not among these must not be asked to go on.
     pub fn forget_all_but<'m>(&mut self, maps: impl Iterator<Item = &'m PageMap>) {
+        let named = self.kept_of(maps);
+        self.kept.retain(|hash, _| named.contains(hash));
+    }
+
+    /// Bytes of the pages kept in memory that these maps name; maps that share much stand side by side.
+    #[must_use]
+    pub fn kept_bytes_of<'m>(&self, maps: impl Iterator<Item = &'m PageMap>) -> usize {
+        self.kept_of(maps).len() * PAGE_BYTES
+    }
+
+    fn kept_of<'m>(&self, maps: impl Iterator<Item = &'m PageMap>) -> HashSet<PageHash> {
         let mut named = HashSet::new();
         let mut before = None;
         for map in maps {
@@ -96,7 +107,7 @@ impl PageStore {
             });
             before = Some(map);
         }
-        self.kept.retain(|hash, _| named.contains(hash));
+        named
     }
 
     /// Whether the content is to be had.

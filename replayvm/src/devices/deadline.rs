@@ -78,6 +78,17 @@ impl Deadline {
         self.nominal_ns.map(|nominal| nominal.saturating_add(self.delay_ns.unwrap_or(0)))
     }
 
+    /// When it fires, for a person who stands at `now_ns`.
+    pub(super) fn in_words(&self, now_ns: u64) -> String {
+        match (self.fires_at(), self.delay_ns) {
+            (None, _) => "never".to_owned(),
+            (Some(at), Some(delay @ 1..)) => {
+                format!("in {} ns, at {at} ns, delayed by {delay} ns", at.saturating_sub(now_ns))
+            }
+            (Some(at), _) => format!("in {} ns, at {at} ns", at.saturating_sub(now_ns)),
+        }
+    }
+
     /// Whether it is to fire at `now_ns` or before.
     pub(super) fn is_due(&self, now_ns: u64) -> bool {
         self.fires_at().is_some_and(|at| at <= now_ns)

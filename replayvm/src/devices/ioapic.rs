@@ -10,6 +10,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::lapic::{DeliveryMode, Destination, Lapic, Message};
 use super::saved::SavedState;
 
+/// What a person sees.
+mod inspect;
+
 /// Guest-physical address of the register page.
 pub const IOAPIC_BASE: u64 = 0xfec0_0000;
 /// Length of the page.

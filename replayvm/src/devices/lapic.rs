@@ -14,6 +14,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::deadline::Deadline;
 use super::saved::SavedState;
 
+/// What a person sees.
+mod inspect;
 /// How interrupts are addressed: delivery modes, destinations, messages.
 mod message;
 /// The register file: in memory and as MSRs.

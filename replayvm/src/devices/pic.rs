@@ -8,6 +8,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::saved::SavedState;
 
+/// What a person sees.
+mod inspect;
+
 /// The input of the first chip that the second one drives.
 const CASCADE: u8 = 2;
 /// Which inputs may be level-triggered (82371, ELCR: never 0, 1, 2, 8 and 13).

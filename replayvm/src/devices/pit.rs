@@ -14,6 +14,8 @@ use super::saved::SavedState;
 
 /// One channel: its counting element and its latches.
 mod channel;
+/// What a person sees.
+mod inspect;
 
 use channel::Channel;
 

@@ -15,6 +15,8 @@ use super::saved::SavedState;
 
 /// Dates, and the bytes of the clock's registers.
 mod calendar;
+/// What a person sees.
+mod inspect;
 
 use calendar::{Format, TimeBytes};
 

@@ -16,6 +16,9 @@ use vm_superio::{Serial, Trigger};
 
 use super::saved::SavedState;
 
+/// What a person sees.
+mod inspect;
+
 /// First port of COM1.
 pub(super) const BASE: u16 = 0x3f8;
 /// Last port of COM1.

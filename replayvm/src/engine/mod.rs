@@ -3,6 +3,8 @@
 //! An engine moves a [`Machine`](crate::machine::Machine) forward, step by step, and stops where it is told to. It gives the machine no input and
 //! takes no decision: that is the session's part. Every engine reaches the same state at the same position.
 
+/// Execution addresses at which a run stops.
+mod breakpoints;
 /// Which engines this host can run, and why not.
 pub mod doctor;
 /// The software CPU and KVM side by side.
@@ -17,6 +19,7 @@ mod step;
 use recorder::{Exit, Position};
 use replayvm_cpu::Step;
 
+pub use breakpoints::{AddressSpace, Breakpoints};
 pub use doctor::doctor;
 pub use lockstep::LockstepEngine;
 pub use plain::PlainEngine;
@@ -24,47 +27,6 @@ pub use soft::SoftEngine;
 pub use step::{Reason, Statistics, StepEngine};
 
 use crate::machine::{Machine, Platform, WatchHit};
-
-/// Execution addresses at which a run stops.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Breakpoints {
-    /// Linear addresses, sorted.
-    addresses: Vec<u64>,
-}
-
-impl Breakpoints {
-    /// Stops at these linear addresses.
-    #[must_use]
-    pub fn new(mut addresses: Vec<u64>) -> Self {
-        addresses.sort_unstable();
-        addresses.dedup();
-        Self { addresses }
-    }
-
-    /// The addresses, sorted.
-    #[must_use]
-    pub fn addresses(&self) -> &[u64] {
-        &self.addresses
-    }
-
-    /// There are none.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
-    }
-
-    /// Whether this linear address is one.
-    #[inline(always)]
-    #[must_use]
-    pub fn contains(&self, linear: u64) -> bool {
-        match self.addresses.as_slice() {
-            [] => false,
-            [one] => *one == linear,
-            many => many.binary_search(&linear).is_ok(),
-        }
-    }
-}
 
 /// Why an engine stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,8 @@ mod clock;
 mod disk;
 /// Pages that are not RAM: what the guest has written to its disks.
 mod hidden;
+/// Looking at memory.
+mod look;
 /// The machine around the CPU, as the CPU's bus.
 mod platform;
 /// Guest RAM.
@@ -207,7 +209,7 @@ impl Machine {
     #[must_use]
     pub fn stops_at(&self, breakpoints: &Breakpoints) -> bool {
         !breakpoints.is_empty()
-            && breakpoints.contains(self.cpu.state.linear_rip())
+            && breakpoints.holds(&self.cpu.state)
             && !self.cpu.state.halted
             && !self.cpu.delivers_next(&self.platform)
     }

@@ -71,21 +71,12 @@ impl Machine {
         if pack(&state) != cpu.bytes {
             return Err(RestoreError::Damaged { name: CPU, why: "its encoding is not canonical".to_owned() });
         }
-        let clock = find(sections, CLOCK, CLOCK_VERSION)?;
-        let words: [u8; 24] = clock.bytes.as_slice().try_into().map_err(|_| RestoreError::Damaged {
-            name: CLOCK,
-            why: format!("{} bytes instead of 24", clock.bytes.len()),
-        })?;
-        let word = |index: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&words[index * 8..index * 8 + 8]);
-            u64::from_le_bytes(bytes)
-        };
+        let [idle_ns, last_tsc, hold_until] = clock_words(sections)?;
         let others: Vec<Section> =
             sections.iter().filter(|s| s.name != CPU && s.name != CLOCK).cloned().collect();
         self.platform.devices.restore(&others)?;
-        self.platform.clock.restore(word(0), word(1));
-        self.platform.hold_until = word(2);
+        self.platform.clock.restore(idle_ns, last_tsc);
+        self.platform.hold_until = hold_until;
         self.platform.forget_requests();
         self.platform.signal = None;
         self.platform.stopped_on = None;
@@ -97,6 +88,17 @@ impl Machine {
         self.cpu.state_changed();
         self.platform.devices_changed(self.cpu.state.now.tick);
         Ok(())
+    }
+
+    /// Virtual time in nanoseconds in a saved state of this machine that stands at `tick`.
+    ///
+    /// # Errors
+    /// The state has no clock that this version knows.
+    pub fn ns_of_saved(&self, sections: &[Section], tick: u64) -> Result<u64, RestoreError> {
+        let [idle_ns, last_tsc, _] = clock_words(sections)?;
+        let mut clock = self.platform.clock;
+        clock.restore(idle_ns, last_tsc);
+        Ok(clock.ns_at(tick))
     }
 
     /// The digest of each component, RAM last, for a RAM digest that somebody keeps up to date.
@@ -112,6 +114,20 @@ impl Machine {
 fn pack(state: &CpuState) -> Vec<u8> {
     // Writing plain values to memory has no error to report; `Panic` is the type that says so.
     rkyv::to_bytes::<Panic>(state).always_ok().to_vec()
+}
+
+/// Idle nanoseconds, the last value read of the TSC, the end of an interrupt hold.
+fn clock_words(sections: &[Section]) -> Result<[u64; 3], RestoreError> {
+    let clock = find(sections, CLOCK, CLOCK_VERSION)?;
+    let bytes: [u8; 24] = clock.bytes.as_slice().try_into().map_err(|_| RestoreError::Damaged {
+        name: CLOCK,
+        why: format!("{} bytes instead of 24", clock.bytes.len()),
+    })?;
+    Ok(std::array::from_fn(|index| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[index * 8..index * 8 + 8]);
+        u64::from_le_bytes(word)
+    }))
 }
 
 fn find<'s>(sections: &'s [Section], name: &'static str, known: u32) -> Result<&'s Section, RestoreError> {

@@ -55,6 +55,7 @@ pub struct Branched {
     known: Position,
     /// The guest came to wait for input there, and there was none.
     waits: Option<Position>,
+    rests: bool,
 }
 
 impl Branched {
@@ -70,6 +71,7 @@ impl Branched {
             delivered: 0,
             known: at,
             waits: None,
+            rests: false,
         }
     }
 
@@ -183,7 +185,7 @@ impl Inputs for Branched {
     fn said(&mut self, _console: &[u8]) {}
 
     fn wants_rest(&self) -> bool {
-        self.waits.is_some()
+        self.rests || self.waits.is_some()
     }
 
     fn settled(&mut self, at: Position) -> Result<(), Divergence> {
@@ -200,6 +202,10 @@ impl Inputs for Branched {
 impl Rewindable for Branched {
     fn stand_at(&mut self, _at: Position) {
         self.waits = None;
+    }
+
+    fn rest_at_inputs(&mut self, rests: bool) {
+        self.rests = rests;
     }
 }
 

@@ -99,6 +99,10 @@ pub trait Inputs: Send {
 pub trait Rewindable: Inputs {
     /// The machine stands at `at`, its inputs there applied: the next input is a later one.
     fn stand_at(&mut self, at: Position);
+
+    /// Whether the run comes to rest wherever the machine has been given its inputs: an idle CPU may have jumped ahead in
+    /// virtual time there.
+    fn rest_at_inputs(&mut self, rests: bool);
 }
 
 /// Why a session could not go on.

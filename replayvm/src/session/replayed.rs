@@ -17,6 +17,8 @@ pub struct Replayed {
     /// The first of those that has not been passed. They are asked for in their order.
     next: usize,
     entropy: ReplayedEntropy,
+    /// The run comes to rest wherever the machine has been given its inputs.
+    rests: bool,
 }
 
 impl Replayed {
@@ -42,7 +44,7 @@ impl Replayed {
         };
         let timed = events.iter().filter(|(_, event)| at_ticks(event)).cloned().collect();
         let entropy = ReplayedEntropy { reads, answers, missing: Arc::default() };
-        Self { events, timed, next: 0, entropy }
+        Self { events, timed, next: 0, entropy, rests: false }
     }
 
     /// The recorded power-on clock.
@@ -121,7 +123,7 @@ impl Inputs for Replayed {
     fn said(&mut self, _console: &[u8]) {}
 
     fn wants_rest(&self) -> bool {
-        false
+        self.rests
     }
 
     fn settled(&mut self, at: Position) -> Result<(), Divergence> {
@@ -144,6 +146,10 @@ impl Rewindable for Replayed {
         let past = Position::new(at.tick, at.offset.max(1));
         self.next = self.timed.partition_point(|(position, _)| *position < past);
         self.entropy.missing.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn rest_at_inputs(&mut self, rests: bool) {
+        self.rests = rests;
     }
 }
 

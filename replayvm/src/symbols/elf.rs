@@ -1,5 +1,7 @@
 //! ELF files: their symbol table, and the lines of their DWARF.
 
+use std::sync::Mutex;
+
 use gimli::{EndianArcSlice, RunTimeEndian};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 
@@ -35,8 +37,8 @@ pub(super) fn symbols(bytes: &[u8]) -> Option<Table> {
     Some(table)
 }
 
-/// Source lines by address.
-pub(super) struct SourceLines(addr2line::Context<EndianArcSlice<RunTimeEndian>>);
+/// Source lines by address. What has been read is kept, so that only one thread at a time can look.
+pub(super) struct SourceLines(Mutex<addr2line::Context<EndianArcSlice<RunTimeEndian>>>);
 
 impl std::fmt::Debug for SourceLines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,12 +61,13 @@ impl SourceLines {
             Ok(EndianArcSlice::new(data.into(), endian))
         };
         let dwarf = gimli::Dwarf::load(section).ok()?;
-        addr2line::Context::from_dwarf(dwarf).ok().map(Self)
+        addr2line::Context::from_dwarf(dwarf).ok().map(|context| Self(Mutex::new(context)))
     }
 
     /// File and line at an address, as the compiler was called.
     pub(super) fn line(&self, address: u64) -> Option<String> {
-        let found = self.0.find_location(address).ok()??;
+        let context = self.0.lock().ok()?;
+        let found = context.find_location(address).ok()??;
         let file: String = found.file?.chars().filter(|c| !c.is_control()).take(4096).collect();
         Some(match found.line {
             Some(line) => format!("{file}:{line}"),

@@ -110,10 +110,10 @@ impl Symbols {
         Some(Self { table, lines: None, slide: 0, origin: Origin::Memory })
     }
 
-    /// Whether the guest runs elsewhere than the file of its symbols says.
+    /// How far the guest runs from where the file of its symbols says.
     #[must_use]
-    pub fn is_moved(&self) -> bool {
-        self.slide != 0
+    pub fn slide(&self) -> u64 {
+        self.slide
     }
 
     /// Where they come from.

@@ -118,6 +118,11 @@ impl Branch {
         here.tick.saturating_sub(self.nearest_position(here).tick) >= SPACING_TICKS
     }
 
+    /// The states that can be had without running, in their order.
+    pub(super) fn states(&self) -> impl DoubleEndedIterator<Item = &Checkpoint> {
+        std::iter::once(&self.begin).chain(self.cache.iter())
+    }
+
     /// The states that are kept, whatever there is room for.
     pub(super) fn kept(&self) -> [&Checkpoint; 2] {
         [&self.home, &self.begin]

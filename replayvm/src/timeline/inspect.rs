@@ -5,14 +5,13 @@ use replayvm_cpu::Unmapped;
 
 use super::{Timeline, TimelineError};
 use crate::checkpoint::PageMap;
-use crate::machine::{Machine, PAGE_BYTES};
+use crate::machine::Machine;
 
 impl Timeline {
     /// Where a linear address lies in physical memory, by the guest's own page tables.
     #[must_use]
     pub fn translate(&self, linear: u64) -> Option<u64> {
-        let ram = &self.driver.machine.platform.ram;
-        replayvm_cpu::translate(self.cpu(), linear, |gpa| ram.load(gpa).map(u64::from_le_bytes))
+        self.machine().translate(linear)
     }
 
     /// The same, or why there is no such place.
@@ -20,8 +19,7 @@ impl Timeline {
     /// # Errors
     /// Where the walk through the page tables ends.
     pub fn walk_tables(&self, linear: u64) -> Result<u64, Unmapped> {
-        let ram = &self.driver.machine.platform.ram;
-        replayvm_cpu::walk(self.cpu(), linear, |gpa| ram.load(gpa).map(u64::from_le_bytes))
+        self.machine().walk_tables(linear).end
     }
 
     /// Which page of RAM holds what under the cursor.
@@ -35,32 +33,12 @@ impl Timeline {
 
     /// Reads guest-physical memory; returns how many bytes from the start could be read.
     pub fn read_physical(&self, gpa: u64, bytes: &mut [u8]) -> usize {
-        let ram = &self.driver.machine.platform.ram;
-        let there = ram.bytes().saturating_sub(gpa).min(bytes.len() as u64) as usize;
-        match ram.slice(gpa, there) {
-            Ok(slice) if there > 0 => {
-                bytes[..there].copy_from_slice(slice);
-                there
-            }
-            _ => self.driver.machine.platform.rom.read(gpa, bytes),
-        }
+        self.machine().read_physical(gpa, bytes)
     }
 
     /// Reads memory by the guest's own page tables; returns how many bytes from the start could be read.
     pub fn read_linear(&self, linear: u64, bytes: &mut [u8]) -> usize {
-        let mut done = 0;
-        while done < bytes.len() {
-            let address = linear.wrapping_add(done as u64);
-            let in_page = PAGE_BYTES - (address as usize & (PAGE_BYTES - 1));
-            let count = in_page.min(bytes.len() - done);
-            let Some(gpa) = self.translate(address) else { break };
-            let read = self.read_physical(gpa, &mut bytes[done..done + count]);
-            done += read;
-            if read < count {
-                break;
-            }
-        }
-        done
+        self.machine().read_linear(linear, bytes)
     }
 
     /// The digest of the machine and of each of its components.

@@ -15,16 +15,22 @@ mod edit;
 mod hits;
 /// What the cursor shows of the machine it stands on.
 mod inspect;
+/// Places that are kept in memory.
+mod pins;
 /// Single steps backward.
 mod reverse;
 /// Looking for the previous stop.
 mod search;
 /// Seeking.
 mod seek;
+/// What has been done.
+mod statistics;
 /// Single steps.
 mod stepping;
 /// What a run stops on, and how it tells.
 mod stops;
+/// Going to a time.
+mod time;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,13 +38,16 @@ use std::path::Path;
 use recorder::Position;
 use replayvm_cpu::CpuState;
 
+pub use crate::engine::AddressSpace;
 pub use branch::{Branch, Over};
 pub use collect::{Collected, Extent};
 pub use edit::EditError;
 pub use hits::Hit;
+pub use pins::{InMemory, MAX_PINS, PinError};
+pub use statistics::Statistics;
 pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
 
-use crate::checkpoint::{Cache, PageStore, RamTracker, StoreError};
+use crate::checkpoint::{Cache, Checkpoint, PageStore, RamTracker, StoreError};
 use crate::engine::{Breakpoints, SoftEngine};
 use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
@@ -79,6 +88,7 @@ pub struct Timeline {
     inputs: Replayed,
     tracker: RamTracker,
     cache: Cache,
+    pins: BTreeMap<Position, Checkpoint>,
     marks: BTreeMap<String, Position>,
     /// The machine has left the recording, and `inputs`, `cache` and `marks` wait for it to come back.
     branch: Option<Box<Branch>>,
@@ -94,6 +104,7 @@ pub struct Timeline {
     remembered: Option<search::Remembered>,
     /// The machine is in the state of its position. Not so after an error, until the next restore.
     sound: bool,
+    statistics: Statistics,
 }
 
 impl std::fmt::Debug for Timeline {
@@ -146,6 +157,7 @@ impl Timeline {
             inputs,
             tracker,
             cache: Cache::new(CACHED_CHECKPOINTS),
+            pins: BTreeMap::new(),
             marks: BTreeMap::new(),
             branch: None,
             end,
@@ -156,6 +168,7 @@ impl Timeline {
             shortcuts: true,
             remembered: None,
             sound: true,
+            statistics: Statistics::default(),
         })
     }
 
@@ -198,6 +211,18 @@ impl Timeline {
     #[must_use]
     pub fn virtual_ns(&self) -> u64 {
         self.driver.machine.platform.clock.ns_at(self.position().tick)
+    }
+
+    /// The engine that replays.
+    #[must_use]
+    pub fn engine_name(&self) -> &'static str {
+        self.driver.engine.name()
+    }
+
+    /// Whether a run that came here with these stops would rest at a breakpoint here.
+    #[must_use]
+    pub fn stops_here(&self, stops: &Stops) -> bool {
+        self.driver.machine.stops_at(&stops.breakpoints())
     }
 
     /// The CPU under the cursor.
@@ -334,10 +359,13 @@ impl Timeline {
     /// Moves the machine on, as [`Driver::run`] does.
     fn advance(&mut self, until: Position, breakpoints: &Breakpoints) -> Result<Halt, TimelineError> {
         self.sound = false;
+        let (tick, instructions) = (self.position().tick, self.instructions());
         let halt = match &mut self.branch {
             Some(branch) => branch.advance(&mut self.driver, until, breakpoints)?,
             None => self.driver.run(&mut self.inputs, until, breakpoints)?,
         };
+        self.statistics.ticks += self.position().tick.saturating_sub(tick);
+        self.statistics.instructions += self.instructions().saturating_sub(instructions);
         if let Halt::Ended(reason) = &halt
             && self.branch.is_none()
             && self.position() < self.end

@@ -2,6 +2,7 @@
 
 use recorder::Position;
 
+use super::pins::kept_at_or_before;
 use super::{Landing, Progress, Reason, Supervisor, Timeline, TimelineError};
 use crate::checkpoint::{Cache, approach};
 use crate::engine::Breakpoints;
@@ -25,6 +26,7 @@ impl Timeline {
         target: Position,
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
+        self.statistics.seeks += 1;
         let target = target.min(self.limit()).max(self.begin());
         self.stand_before(target)?;
         let start = self.position();
@@ -113,7 +115,7 @@ impl Timeline {
             return branch.nearest_position(target);
         }
         let stored = self.opened.checkpoint_position(self.opened.checkpoint_at_or_before(target));
-        self.cache.at_or_before(target).map_or(stored, |cached| cached.position.max(stored))
+        kept_at_or_before(&self.pins, &self.cache, target).map_or(stored, |kept| kept.position.max(stored))
     }
 
     /// Restores the last checkpoint at or before `target`.
@@ -127,8 +129,8 @@ impl Timeline {
             let stored = self.opened.checkpoint_at_or_before(target);
             let stored_position = self.opened.checkpoint_position(stored);
             let read;
-            let checkpoint = match self.cache.at_or_before(target) {
-                Some(cached) if cached.position >= stored_position => cached,
+            let checkpoint = match kept_at_or_before(&self.pins, &self.cache, target) {
+                Some(kept) if kept.position >= stored_position => kept,
                 _ => {
                     read = self.opened.checkpoint(stored)?;
                     &read
@@ -137,6 +139,7 @@ impl Timeline {
             crate::recording::restore(driver, tracker, checkpoint, &mut self.inputs, store)?;
         }
         self.sound = true;
+        self.statistics.restores += 1;
         Ok(())
     }
 
@@ -146,6 +149,7 @@ impl Timeline {
             return Ok(());
         }
         let checkpoint = self.checkpoint_here()?;
+        self.statistics.checkpoints += 1;
         self.branch.as_mut().map_or(&mut self.cache, |branch| &mut branch.cache).insert(checkpoint, cursor);
         if self.store.kept_bytes() > self.cached_bytes {
             self.make_room(cursor);
@@ -154,7 +158,7 @@ impl Timeline {
     }
 
     /// The checkpoints in memory, of the recording or of the branch.
-    fn cache(&self) -> &Cache {
+    pub(super) fn cache(&self) -> &Cache {
         self.branch.as_ref().map_or(&self.cache, |branch| &branch.cache)
     }
 
@@ -195,7 +199,8 @@ impl Timeline {
         let branch = self.branch.iter().flat_map(|branch| {
             branch.kept().into_iter().map(|checkpoint| &checkpoint.pages).chain(branch.cache.maps())
         });
-        let maps = self.cache.maps().chain(branch).chain([self.tracker.map()]);
+        let pinned = self.pins.values().map(|pin| &pin.pages);
+        let maps = pinned.chain(self.cache.maps()).chain(branch).chain([self.tracker.map()]);
         self.store.forget_all_but(maps);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use recorder::{Exit, Position};
 
-use crate::engine::Breakpoints;
+use crate::engine::{AddressSpace, Breakpoints};
 use crate::machine::{ExitFilter, PAGE_BYTES, Watch, WatchHit, WatchKind};
 
 /// Pages of RAM by guest frame number.
@@ -15,6 +15,8 @@ pub(super) type Pages = RangeInclusive<u64>;
 pub struct Stops {
     /// Linear addresses of instructions.
     pub addresses: Vec<u64>,
+    /// The same, each in one address space only: elsewhere the run passes.
+    pub bound: Vec<(u64, AddressSpace)>,
     /// Watched ranges of physical memory.
     pub watches: Vec<Watch>,
     /// Kinds of exits.
@@ -30,8 +32,8 @@ impl Stops {
     /// If a run stops on nothing but stores to RAM, which is so long: the pages of which one is written at each stop.
     pub(super) fn pages_to_write(&self, ram_bytes: u64) -> Option<Vec<Pages>> {
         // Whatever else a run may stop on has to be thought of here.
-        let Self { addresses, watches, exits } = self;
-        if !addresses.is_empty() || *exits != ExitFilter::NONE {
+        let Self { addresses, bound, watches, exits } = self;
+        if !addresses.is_empty() || !bound.is_empty() || *exits != ExitFilter::NONE {
             return None;
         }
         let page = PAGE_BYTES as u64;
@@ -44,7 +46,7 @@ impl Stops {
     }
 
     pub(super) fn breakpoints(&self) -> Breakpoints {
-        Breakpoints::new(self.addresses.clone())
+        Breakpoints::with_bound(self.addresses.clone(), self.bound.clone())
     }
 }
 
@@ -118,6 +120,8 @@ mod tests {
         assert_eq!(pages(&stops), Some(vec![1..=2, 5..=5]));
         assert_eq!(pages(&Stops::default()), Some(Vec::new()));
         assert_eq!(pages(&Stops { addresses: vec![0x1000], ..stops.clone() }), None);
+        let space = AddressSpace::of_cr3(0x1000);
+        assert_eq!(pages(&Stops { bound: vec![(0x1000, space)], ..stops.clone() }), None);
         assert_eq!(pages(&Stops { exits: ExitFilter::ALL, ..stops.clone() }), None);
         for other in [
             watch(0x1000, 1, WatchKind::Read),

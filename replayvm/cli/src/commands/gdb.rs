@@ -117,27 +117,22 @@ fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, F
     })
 }
 
-/// The guest's symbols: of the file that was given, of its image, or what its kernel has in memory. gdb reads the whole ELF
-/// file where there is one.
+/// The guest's symbols: of the file that was given, of an image of the recording, or what its kernel has in memory. gdb reads
+/// the whole ELF file where there is one: it may have debug information too.
 fn guest_symbols(arguments: &Gdb, recording: &Path, timeline: &Timeline) -> Result<GuestSymbols, Failure> {
-    let file = arguments.symbols.as_deref();
-    let found = symbols::of_recording(recording, file)?;
-    let whole = match (&found, file) {
-        // An ELF file may have debug information too, if it says where the guest runs.
-        (Some(symbols), Some(path)) if !symbols.is_moved() => {
-            std::fs::read(path).map_err(|error| Failure::internal(&error))?
-        }
-        (Some(symbols), None) if matches!(symbols.origin(), Origin::Image(_)) && !symbols.is_moved() => {
-            timeline.opened().images().map_err(|error| Failure::input(&error))?.kernel
-        }
-        _ => Vec::new(),
+    let Some(found) = symbols::of_recording(recording, arguments.symbols.as_deref())? else {
+        return Ok(GuestSymbols::default());
     };
-    let elf = if whole.starts_with(b"\x7fELF") {
-        whole
-    } else {
-        found.as_ref().map(|symbols| symbols.to_elf()).unwrap_or_default()
+    let recording = timeline.opened().recording();
+    let file = match found.origin() {
+        Origin::File(path) => std::fs::read(path).map_err(|error| Failure::internal(&error))?,
+        Origin::Image(name) => match recording.images().iter().position(|image| image.name == *name) {
+            Some(index) => recording.image_bytes(index).map_err(|error| Failure::input(&error))?.into_owned(),
+            None => Vec::new(),
+        },
+        Origin::Memory => Vec::new(),
     };
-    Ok(GuestSymbols::new(elf, found))
+    Ok(GuestSymbols::new(file, Some(found)))
 }
 
 fn run_gdb(files: &GdbFiles, at: &Listen, extra: &[OsString]) -> Result<ExitStatus, Failure> {

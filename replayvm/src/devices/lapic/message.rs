@@ -28,6 +28,20 @@ impl DeliveryMode {
             _ => Self::Reserved,
         }
     }
+
+    /// The manual's name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::LowestPriority => "lowest priority",
+            Self::Smi => "SMI",
+            Self::Reserved => "reserved",
+            Self::Nmi => "NMI",
+            Self::Init => "INIT",
+            Self::StartUp => "start-up",
+            Self::External => "ExtINT",
+        }
+    }
 }
 
 /// Whom a message is for.

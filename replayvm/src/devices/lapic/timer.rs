@@ -53,7 +53,7 @@ impl State {
     }
 
     /// Nanoseconds a count: bits 0, 1 and 3 of the register; 111 divides by one (SDM figure 11-10).
-    fn divisor(&self) -> u64 {
+    pub(super) fn divisor(&self) -> u64 {
         let code = self.divide & 3 | (self.divide >> 1) & 4;
         if code == 7 { 1 } else { 2 << code }
     }

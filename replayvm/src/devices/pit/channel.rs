@@ -5,6 +5,9 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+/// What a person sees.
+pub(super) mod inspect;
+
 /// A clock that never comes: a count that waits for its trigger.
 const NEVER: i64 = i64::MAX;
 /// The largest clock that a saved state may name, far beyond what 64-bit nanoseconds reach.

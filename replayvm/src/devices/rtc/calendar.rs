@@ -149,6 +149,15 @@ pub(super) fn seconds_to_alarm(time: TimeBytes, alarm: [u8; 3], format: Format) 
     }
 }
 
+/// A time as a person writes it.
+pub(super) fn text(bytes: TimeBytes, format: Format) -> String {
+    let [seconds, minutes, hours, _, day, month, year, century] = bytes;
+    let [seconds, minutes, day, month, year, century] =
+        [seconds, minutes, day, month, year, century].map(|byte| format.decode(byte));
+    let hours = format.decode_hours(hours);
+    format!("{century:02}{year:02}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
