@@ -30,9 +30,9 @@ use std::path::Path;
 use recorder::Position;
 use replayvm_cpu::CpuState;
 
+pub use crate::engine::AddressSpace;
 pub use branch::{Branch, Over};
 pub use edit::EditError;
-pub use crate::engine::AddressSpace;
 pub use pins::{InMemory, MAX_PINS, PinError};
 pub use statistics::Statistics;
 pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
