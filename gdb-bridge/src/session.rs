@@ -53,6 +53,7 @@ pub fn serve_client(
 ) -> Result<Goodbye, SessionError> {
     let link = Link::new(stream, Arc::clone(&options.stop))?;
     let mut target = ReplayTarget::new(timeline, Arc::clone(&options.symbols), link.clone());
+    target.shown.wanted = options.architecture;
     let stub = GdbStubBuilder::new(link.clone()).packet_buffer_size(PACKET_BYTES).build();
     let stub = stub.map_err(|error| SessionError::Protocol(error.to_string()))?;
     let mut state = stub.run_state_machine(&mut target).map_err(protocol)?;
