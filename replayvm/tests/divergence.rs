@@ -88,6 +88,25 @@ fn a_flipped_bit_in_ram_is_found_at_its_step_and_named() {
 }
 
 #[test]
+fn a_store_that_the_recording_does_not_list_is_a_divergence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = record(folder.path());
+    let (at, gpa) = (Position::new(123_456, 1), 0x20_0000);
+    let stop = Arc::new(AtomicBool::new(false));
+    let spoil = |machine: &mut Machine| {
+        let byte = machine.platform.ram.load::<1>(0x20_0000).expect("RAM");
+        machine.platform.ram.store(0x20_0000, byte);
+    };
+    let mut session = ReplaySession::open_with(&path, |_| Ok(Box::new(Faulty { at, spoil }))).expect("opens");
+    let error = session.run(None, &stop, |_| {}).expect_err("diverges");
+    let ReplayError::Session(SessionError::Diverged(Divergence::Written { at: noticed, gfn })) = error else {
+        panic!("another error: {error}")
+    };
+    assert_eq!(gfn, gpa >> 12);
+    assert!(noticed.tick > at.tick && noticed.tick <= at.tick + 20_000, "noticed at {noticed}");
+}
+
+#[test]
 fn a_wrong_register_is_found_at_its_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = record(folder.path());

@@ -5,7 +5,10 @@ use thiserror::Error;
 /// First bytes of a recording. The line ends show up a transfer that translated them.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89RVM\r\n\x1a\n";
 /// The version of the format that this crate writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// From this version on a checkpoint lists every page that was written since the one before, and not only those that hold
+/// something else.
+pub(crate) const EVERY_WRITTEN_PAGE_VERSION: u32 = 2;
 /// The oldest reader that understands what this crate writes.
 pub(crate) const MINIMUM_READER_VERSION: u32 = 1;
 /// Bytes of the header that this crate writes.

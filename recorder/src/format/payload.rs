@@ -70,7 +70,7 @@ pub(crate) struct CheckpointFrame {
 pub(crate) struct CheckpointBody {
     pub(crate) sections: Vec<Section>,
     pub(crate) digests: Vec<(String, Digest)>,
-    /// Pages that changed since the checkpoint before: see `columns::page_table`.
+    /// Pages that were written since the checkpoint before: see `columns::page_table`.
     pub(crate) pages: Vec<u8>,
 }
 

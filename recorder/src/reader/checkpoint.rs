@@ -21,7 +21,8 @@ pub struct Checkpoint {
     pub sections: Vec<Section>,
     /// Digests by component, RAM included.
     pub digests: Vec<(String, Digest)>,
-    /// The pages that changed since the checkpoint before (since all zeros, for the first), by guest frame number.
+    /// The pages that were written since the checkpoint before (since all zeros, for the first), by guest frame number, with
+    /// what they hold now. Those that hold what they held before are among them if [`Recording::lists_every_written_page`].
     pub pages: Vec<PageRef>,
 }
 
@@ -105,7 +106,7 @@ impl Recording {
         let bytes = archived.body.unpack(MAX_CHECKPOINT_BODY_BYTES);
         let bytes = bytes.map_err(|error| problem(Problem::Unpack(error)))?;
         let body = access::<payload::ArchivedCheckpointBody>(&bytes).map_err(problem)?;
-        let pages = page_table::decode(&body.pages, info.changed_pages, info.stored_pages);
+        let pages = page_table::decode(&body.pages, info.listed_pages, info.stored_pages);
         Ok(Body {
             sections: decode::<Vec<Section>>(&body.sections).map_err(problem)?,
             digests: decode::<Vec<(String, Digest)>>(&body.digests).map_err(problem)?,

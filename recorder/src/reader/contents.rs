@@ -17,8 +17,8 @@ pub struct CheckpointInfo {
     pub position: Position,
     /// Instructions retired since power-on, for display.
     pub instructions: u64,
-    /// Pages that changed since the checkpoint before.
-    pub changed_pages: u64,
+    /// Pages that it lists.
+    pub listed_pages: u64,
     /// Events recorded before the checkpoint: the next one is the first to apply after a restore.
     pub events_before: u64,
     /// Exits recorded before the checkpoint.
@@ -272,7 +272,7 @@ impl Contents {
         self.checkpoints.push(CheckpointInfo {
             position,
             instructions: checkpoint.instructions.to_native(),
-            changed_pages: checkpoint.page_count.to_native(),
+            listed_pages: checkpoint.page_count.to_native(),
             events_before: self.statistics.events,
             exits_before: self.statistics.exits,
             frame: at.number,

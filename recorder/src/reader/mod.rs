@@ -30,7 +30,7 @@ pub use statistics::Statistics;
 
 use crate::format::IMAGE_CHUNK_BYTES;
 use crate::format::frame::{self, Frame, Problem};
-use crate::format::header::FileHeader;
+use crate::format::header::{EVERY_WRITTEN_PAGE_VERSION, FileHeader};
 use crate::format::payload::{self, access};
 use crate::{End, Image, MachineDescription, Position};
 
@@ -74,6 +74,13 @@ impl Recording {
     #[must_use]
     pub fn header(&self) -> FileHeader {
         self.inner.header
+    }
+
+    /// Whether a page that a checkpoint does not list was not written since the checkpoint before. Otherwise it may have been,
+    /// with what it held already.
+    #[must_use]
+    pub fn lists_every_written_page(&self) -> bool {
+        self.inner.header.format_version >= EVERY_WRITTEN_PAGE_VERSION
     }
 
     /// Why only a prefix is used, where that is so.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::columns::{self, DecodeError};
 use crate::format::frame::{FrameHeader, FrameKind, OPTIONAL_KIND};
-use crate::format::header::HeaderError;
+use crate::format::header::{FORMAT_VERSION, HeaderError};
 use crate::format::pack::Packed;
 use crate::{BootKind, Digest, EndReason, ImageRole};
 
@@ -87,11 +87,12 @@ fn chunk(image: u32, bytes: &[u8]) -> payload::ImageChunk {
 
 #[test]
 fn a_newer_format_is_refused_with_advice_before_anything_else_is_read() {
-    let header = FileHeader { minimum_reader_version: 2, format_version: 2, ..FileHeader::new(1) };
+    let next = FORMAT_VERSION + 1;
+    let header = FileHeader { minimum_reader_version: next, format_version: next, ..FileHeader::new(1) };
     let mut bytes = header.to_bytes().to_vec();
     bytes.extend_from_slice(b"frames of another world");
     let error = Recording::open(bytes).unwrap_err();
-    assert_eq!(error, ReadError::Header(HeaderError::Newer { written: 2, needed: 2 }));
+    assert_eq!(error, ReadError::Header(HeaderError::Newer { written: next, needed: next }));
 }
 
 #[test]

@@ -16,8 +16,8 @@ pub struct CheckpointRecord {
     pub sections: Vec<Section>,
     /// Digests by component, RAM included.
     pub digests: Vec<(String, Digest)>,
-    /// Pages that changed since the checkpoint before (since all zeros, for the first), in any order: guest frame number
-    /// and content.
+    /// Every page that was written since the checkpoint before (since all zeros, for the first), be it with what it held
+    /// before, in any order: guest frame number and content.
     pub pages: Vec<(u64, PageHash)>,
     /// The contents behind those hashes that the recording does not know yet.
     pub contents: PageContents,

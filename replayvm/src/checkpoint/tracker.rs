@@ -1,13 +1,13 @@
-//! Following the pages of a machine: what has changed since the last look, and putting RAM back.
+//! Following the pages of a machine: what has been written since the last look, and putting RAM back.
 
 use recorder::PageHash;
 
 use super::{PageMap, PageStore, StoreError};
 use crate::machine::{GuestRam, RamError};
 
-/// A page that has changed since the last look.
+/// A page that has been written since the last look, be it with what it held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChangedPage {
+pub struct WrittenPage {
     /// Guest frame number.
     pub gfn: u64,
     /// What it holds now.
@@ -33,20 +33,18 @@ impl RamTracker {
         &self.map
     }
 
-    /// Looks at the pages that were written since the last look. The cost follows their number.
+    /// The pages that were written since the last look, by number. The cost follows how many they are.
     ///
     /// # Errors
     /// None for pages that RAM has.
-    pub fn look(&mut self, ram: &mut GuestRam) -> Result<Vec<ChangedPage>, RamError> {
-        let mut changed = Vec::new();
+    pub fn look(&mut self, ram: &mut GuestRam) -> Result<Vec<WrittenPage>, RamError> {
+        let mut written = Vec::new();
         for gfn in ram.take_dirty() {
             let hash = PageHash::of(ram.page(gfn)?);
-            if hash != self.map.get(gfn) {
-                self.map.set(gfn, hash);
-                changed.push(ChangedPage { gfn, hash });
-            }
+            self.map.set(gfn, hash);
+            written.push(WrittenPage { gfn, hash });
         }
-        Ok(changed)
+        Ok(written)
     }
 
     /// Puts RAM back to what `target` says. The cost follows the pages that differ.
@@ -72,5 +70,27 @@ impl RamTracker {
         let _ = ram.take_dirty();
         self.map = target.clone();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_was_written_with_what_it_held_is_listed_and_one_that_was_restored_is_not() {
+        let mut ram = GuestRam::new(1 << 20).unwrap();
+        let mut tracker = RamTracker::new(&ram);
+        let gfns = |written: Vec<WrittenPage>| written.iter().map(|page| page.gfn).collect::<Vec<_>>();
+        ram.store(0x3000, [1]);
+        ram.store(0x5000, [0]);
+        assert_eq!(gfns(tracker.look(&mut ram).unwrap()), [3, 5]);
+        let map = tracker.map().clone();
+        ram.store(0x3000, [1]);
+        assert_eq!(gfns(tracker.look(&mut ram).unwrap()), [3]);
+        assert_eq!(tracker.map().digest(), map.digest());
+        ram.store(0x6000, [1]);
+        tracker.restore(&mut ram, &map, &PageStore::default()).unwrap();
+        assert!(tracker.look(&mut ram).unwrap().is_empty());
     }
 }

@@ -80,6 +80,16 @@ pub enum Divergence {
         /// The digest that came.
         got: Digest,
     },
+    /// A page was written that the next checkpoint does not list: a search that trusts the list would miss the store.
+    #[error(
+        "replay diverged before {at}: page {gfn:#x} of guest memory was written, but the recording says that it was not"
+    )]
+    Written {
+        /// The checkpoint at which it was noticed.
+        at: Position,
+        /// Guest frame number.
+        gfn: u64,
+    },
     /// The run ended elsewhere or otherwise.
     #[error("replay diverged at its end: recorded {expected:?} at {expected_at}, came {got:?} at {got_at}")]
     End {

@@ -72,7 +72,7 @@ pub struct RecordSession {
     settings: Settings,
     stop: Arc<AtomicBool>,
     outcome: RecordOutcome,
-    changed_pages: usize,
+    written_pages: usize,
     /// Where the last checkpoint is.
     checkpointed: Option<Position>,
     /// What the guest has to print before the seed decides anything.
@@ -132,7 +132,7 @@ impl RecordSession {
                 events: 0,
                 passed: false,
             },
-            changed_pages: 0,
+            written_pages: 0,
             checkpointed: None,
             mark,
         };
@@ -263,10 +263,10 @@ impl RecordSession {
         Ok(self.writer.flush(reached)?)
     }
 
-    /// Pages of RAM that the last checkpoint found changed.
+    /// Pages of RAM that the last checkpoint found written.
     #[must_use]
-    pub fn changed_pages(&self) -> usize {
-        self.changed_pages
+    pub fn written_pages(&self) -> usize {
+        self.written_pages
     }
 
     /// Writes a checkpoint, unless the last one is of the same position; returns the digest of the machine.
@@ -276,8 +276,8 @@ impl RecordSession {
     pub fn checkpoint(&mut self) -> Result<Digest, RecordError> {
         self.write_down()?;
         let machine = &mut self.driver.machine;
-        let changed = self.tracker.look(&mut machine.platform.ram)?;
-        self.changed_pages = changed.len();
+        let written = self.tracker.look(&mut machine.platform.ram)?;
+        self.written_pages = written.len();
         let sections = machine.save();
         let digests = Machine::digests(&sections, self.tracker.map().digest());
         let digest = Digest::combine(digests.iter().map(|(name, digest)| (name.as_str(), *digest)));
@@ -285,7 +285,7 @@ impl RecordSession {
             return Ok(digest);
         }
         let mut contents = PageContents::default();
-        for page in &changed {
+        for page in &written {
             if page.hash != PageHash::ZERO && !self.writer.knows(page.hash) {
                 contents.insert(page.hash, machine.platform.ram.page(page.gfn)?);
             }
@@ -295,7 +295,7 @@ impl RecordSession {
             instructions: machine.instructions(),
             sections,
             digests,
-            pages: changed.iter().map(|page| (page.gfn, page.hash)).collect(),
+            pages: written.iter().map(|page| (page.gfn, page.hash)).collect(),
             contents,
         })?;
         self.outcome.checkpoints += 1;

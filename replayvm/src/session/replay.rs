@@ -8,7 +8,7 @@ use recorder::{Digest, EndReason, Exit, Position, ReadError};
 
 use super::diagnose::{self, Diagnosis};
 use super::{Divergence, Driver, Expectation, Halt, Pace, Replayed, SessionError, keep_console};
-use crate::checkpoint::{PageStore, RamTracker, StoreError};
+use crate::checkpoint::{PageStore, RamTracker, StoreError, WrittenPage};
 use crate::engine::{self, Breakpoints, Engine, EngineError};
 use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
@@ -219,7 +219,8 @@ impl ReplaySession {
                 ended = Some(reason);
             }
         }
-        let (digest, components) = self.digest()?;
+        self.look()?;
+        let (digest, components) = self.digest();
         self.compare_end(goal, ended, digest)?;
         self.report.position = self.driver.machine.position();
         self.report.instructions = self.driver.machine.instructions();
@@ -251,18 +252,23 @@ impl ReplaySession {
         )
     }
 
-    fn digest(&mut self) -> Result<(Digest, Vec<(String, Digest)>), RamError> {
-        let machine = &mut self.driver.machine;
-        self.tracker.look(&mut machine.platform.ram)?;
-        let components = Machine::digests(&machine.save(), self.tracker.map().digest());
+    /// The pages written since the last look.
+    fn look(&mut self) -> Result<Vec<WrittenPage>, RamError> {
+        self.tracker.look(&mut self.driver.machine.platform.ram)
+    }
+
+    /// The digest of the machine as it was at the last look, and of each of its components.
+    fn digest(&self) -> (Digest, Vec<(String, Digest)>) {
+        let components = Machine::digests(&self.driver.machine.save(), self.tracker.map().digest());
         let digest = Digest::combine(components.iter().map(|(name, digest)| (name.as_str(), *digest)));
-        Ok((digest, components))
+        (digest, components)
     }
 
     fn compare_state(&mut self, index: usize) -> Result<(), ReplayError> {
         let at = self.opened.checkpoint_position(index);
         let recorded = self.opened.recording().checkpoint(index)?;
-        let (_, components) = self.digest()?;
+        let written = self.look()?;
+        let (_, components) = self.digest();
         let missing = recorded.digests.len() < components.len();
         let names = recorded.digests.iter().chain(components.iter().filter(|_| missing));
         let of = |digests: &[(String, Digest)], name: &str| {
@@ -273,6 +279,12 @@ impl ReplaySession {
             if expected != got {
                 let (expected, got) = (expected.unwrap_or_default(), got.unwrap_or_default());
                 return Err(Divergence::State { at, component: name.clone(), expected, got }.into());
+            }
+        }
+        if self.opened.recording().lists_every_written_page() {
+            let listed = |gfn: u64| recorded.pages.binary_search_by_key(&gfn, |page| page.gfn).is_ok();
+            if let Some(page) = written.iter().find(|page| !listed(page.gfn)) {
+                return Err(Divergence::Written { at, gfn: page.gfn }.into());
             }
         }
         self.report.checkpoints += 1;

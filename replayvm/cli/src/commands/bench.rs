@@ -204,7 +204,7 @@ fn checkpoint_pauses(path: &Path) -> Result<(f64, Vec<Duration>), Failure> {
         let began = Instant::now();
         session.checkpoint()?;
         pauses.push(began.elapsed());
-        pages += session.changed_pages();
+        pages += session.written_pages();
     }
     Ok((pages as f64 / pauses.len() as f64, pauses))
 }

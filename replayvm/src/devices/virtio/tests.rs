@@ -349,10 +349,10 @@ fn a_checkpoint_costs_what_was_written_since_the_last_one() {
     let mut tracker = RamTracker::new(&bench.ram);
     tracker.look(&mut bench.ram).unwrap();
     assert_eq!(bench.write(100_000, &[9; 4096]), OK);
-    let changed = tracker.look(&mut bench.ram).unwrap();
-    let hidden = changed.iter().filter(|page| page.gfn >= FIRST_HIDDEN_GFN).count();
+    let written = tracker.look(&mut bench.ram).unwrap();
+    let hidden = written.iter().filter(|page| page.gfn >= FIRST_HIDDEN_GFN).count();
     assert_eq!(hidden, 2, "one page of contents, one of bits");
-    assert!(changed.len() <= 8, "and the driver's own: {changed:?}");
+    assert!(written.len() <= 8, "and the driver's own: {written:?}");
     assert_eq!(tracker.map().digest(), bench.ram.digest_from_scratch());
 }
 
