@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     fn hit(index: usize, gpa: u64, len: u64) -> WatchHit {
-        WatchHit { index, at: Position::START, write: true, gpa, len }
+        WatchHit { index, at: Position::START, write: true, gpa, len, all: 1 << index }
     }
 
     #[test]
