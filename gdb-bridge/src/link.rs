@@ -76,6 +76,8 @@ struct Inner {
     stream: Stream,
     incoming: VecDeque<u8>,
     outgoing: Vec<u8>,
+    /// Why the request at hand is refused.
+    refusal: Option<String>,
     closed: bool,
     stop: Arc<AtomicBool>,
     /// Where others come that cannot be served meanwhile.
@@ -93,6 +95,7 @@ impl Link {
             stream,
             incoming: VecDeque::new(),
             outgoing: Vec::new(),
+            refusal: None,
             closed: false,
             stop,
             door: None,
@@ -128,6 +131,11 @@ impl Link {
         inner.send()?;
         inner.outgoing = refusal::packet(format!("O{hex}").as_bytes());
         inner.send()
+    }
+
+    /// Leaves the words for the next reply that only says that something is refused.
+    pub fn refuse(&self, text: &str) {
+        self.0.borrow_mut().refusal = Some(text.to_owned());
     }
 
     /// Sends what has been written so far.
@@ -218,7 +226,9 @@ impl Inner {
             return Ok(());
         }
         let acks = self.outgoing.iter().take_while(|byte| **byte == b'+').count();
-        if let Some(words) = refusal::in_words(&self.outgoing[acks..]) {
+        if let Some(text) = self.refusal.take()
+            && let Some(words) = refusal::in_words(&self.outgoing[acks..], &text)
+        {
             self.outgoing.truncate(acks);
             self.outgoing.extend(words);
         }
@@ -326,6 +336,7 @@ mod tests {
     #[test]
     fn a_refusal_leaves_in_words_after_its_acknowledgement() {
         let (mut link, mut client) = pair();
+        link.refuse("this is why");
         gdbstub::conn::Connection::write_all(&mut link, b"+$E1e#db").unwrap();
         gdbstub::conn::Connection::flush(&mut link).unwrap();
         let mut start = [0; 12];

@@ -18,6 +18,7 @@ use replayvm::timeline::Timeline;
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::architecture::Architecture;
 use crate::link::{Link, Stream, readable};
 use crate::refusal;
 use crate::session::{Goodbye, SessionError, serve_link};
@@ -60,6 +61,8 @@ pub struct ServeOptions {
     pub stop: Arc<AtomicBool>,
     /// The names of what is in the guest.
     pub symbols: Arc<GuestSymbols>,
+    /// As what each client is shown the machine, until it says otherwise; else by the file and the guest's mode.
+    pub architecture: Option<Architecture>,
 }
 
 /// Why nobody can be served.

@@ -262,6 +262,8 @@ fn a_watchpoint_is_named_by_its_linear_address_on_every_way_to_stop() {
 fn ctrl_c_stops_a_long_run_soon() {
     let goodbye = talk_about(&long_recording(), |client| {
         client.monitor("seek end");
+        // With nothing to stop on there would be no long way back.
+        assert_eq!(client.ask("Z0,dead0000,1"), "OK");
         for run in ["bc", "c", "vCont;r0,10000:1"] {
             if run == "c" {
                 client.monitor("seek begin");

@@ -6,9 +6,9 @@
 
 use std::fmt::Write;
 
-use recorder::{Exit, Position};
-use replayvm::machine::{Watch, WatchHit, WatchKind};
-use replayvm::timeline::{Progress, Reason, Stops};
+use recorder::{Exit, ExitKind, Position};
+use replayvm::machine::{ExitFilter, Watch, WatchHit, WatchKind};
+use replayvm::timeline::{Extent, Progress, Reason, Stops};
 
 use super::failed;
 use super::look::INTERRUPTED;
@@ -22,6 +22,13 @@ pub(super) const WRITES_MAX: usize = 100;
 const VALUE_BYTES: u64 = 8;
 /// Bytes of an access that are shown.
 const SHOWN_BYTES: u64 = 16;
+
+/// Exits of steps that deliver something, and store what an instruction does not.
+const DELIVERIES: ExitFilter = ExitFilter::NONE
+    .with(ExitKind::Interrupt)
+    .with(ExitKind::Nmi)
+    .with(ExitKind::Exception)
+    .with(ExitKind::SoftwareInterrupt);
 
 /// The bytes that are looked at.
 struct Bytes {
@@ -131,8 +138,8 @@ impl ReplayTarget<'_> {
             let end = hits.get(WRITES_MAX).map_or(Cut::Not, |next| Cut::Long(next.at));
             hits.truncate(WRITES_MAX);
             let mut told = Vec::new();
-            if !hits.is_empty() {
-                target.visit(from)?;
+            if let Some(first) = hits.first() {
+                target.visit(first.at)?;
             }
             for hit in hits {
                 let link = target.link.clone();
@@ -165,35 +172,37 @@ impl ReplayTarget<'_> {
 
     /// The writes between two positions, one more than are listed.
     fn hits(&mut self, stops: &Stops, from: Position, to: Position) -> Result<Vec<WatchHit>, String> {
-        self.visit(from)?;
         let link = self.link.clone();
         let mut supervisor = |_: Progress| !link.is_interrupted();
-        let mut hits = Vec::new();
-        while hits.len() <= WRITES_MAX {
-            let landing = self.timeline.run_forward_until(to, stops, &mut supervisor);
-            let landing = landing.map_err(|error| failed(&error))?;
-            match landing.reason {
-                Reason::Watch(hit) if hit.at < to => hits.push(hit),
-                // Telling of them would be a second way as long as the first.
-                Reason::Interrupted => {
-                    let (at, count) = (landing.position, hits.len());
-                    return Err(format!("{INTERRUPTED} at {at}: {count} writes from {from} until there"));
-                }
-                _ => break,
-            }
+        let collected = self.timeline.collect(stops, from, to, WRITES_MAX + 1, &mut supervisor);
+        let collected = collected.map_err(|error| failed(&error))?;
+        if let Extent::UpTo(at) = collected.extent {
+            // Telling of them would be a second way as long as the first.
+            let count = collected.hits.len();
+            return Err(format!("{INTERRUPTED} at {at}: {count} writes from {from} until there"));
         }
-        Ok(hits)
+        let watched = collected.hits.into_iter().filter_map(|hit| match hit.reason {
+            Reason::Watch(hit) => Some(hit),
+            _ => None,
+        });
+        Ok(watched.collect())
     }
 
     /// Tells of the write of the step before which the cursor stands; takes the step.
     fn tell(&mut self, hit: &WatchHit, bytes: &Bytes) -> Result<Told, String> {
         let (offset, gpa, len) = bytes.shown(hit);
         let rip = self.timeline.cpu().linear_rip();
-        let what = self.next_step();
+        let instruction = self.timeline.machine().disassemble_next();
         let mut seen = vec![0; len as usize];
         self.timeline.read_physical(gpa, &mut seen);
         let old = value(&seen);
-        self.timeline.step_forward().map_err(|error| failed(&error))?;
+        let deliveries = Stops { exits: DELIVERIES, ..Stops::default() };
+        let landing = self.timeline.step_forward_watching(&deliveries).map_err(|error| failed(&error))?;
+        let what = match landing.reason {
+            Reason::Exit(_, exit @ (Exit::Interrupt { .. } | Exit::Nmi)) => format!("delivery of {exit}"),
+            Reason::Exit(_, exit) => format!("{instruction}, delivery of {exit}"),
+            _ => instruction,
+        };
         self.timeline.read_physical(gpa, &mut seen);
         Ok(Told {
             at: hit.at,
@@ -203,23 +212,6 @@ impl ReplayTarget<'_> {
             old,
             new: value(&seen),
         })
-    }
-
-    /// What the next step does: an instruction, or the delivery of something.
-    fn next_step(&self) -> String {
-        let here = self.timeline.position();
-        let instruction = self.timeline.machine().disassemble_next();
-        let exits = self.timeline.opened().recording().exits_from(here);
-        for (_, exit) in exits.map_while(Result::ok).take_while(|(at, _)| *at == here) {
-            match exit {
-                Exit::Interrupt { .. } | Exit::Nmi => return format!("delivery of {exit}"),
-                Exit::Exception { .. } | Exit::SoftwareInterrupt { .. } => {
-                    return format!("{instruction}, delivery of {exit}");
-                }
-                _ => {}
-            }
-        }
-        instruction
     }
 }
 
