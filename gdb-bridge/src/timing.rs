@@ -19,6 +19,11 @@ impl Begun {
     pub(crate) fn now() -> Self {
         Self(Instant::now())
     }
+
+    /// Whether that is not long ago.
+    pub(crate) fn within(&self, time: Duration) -> bool {
+        self.0.elapsed() <= time
+    }
 }
 
 impl Timing {
