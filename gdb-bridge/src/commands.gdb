@@ -58,6 +58,27 @@ document back
 Go to the place with that name.
 end
 
+define fork
+  if $argc == 0
+    monitor fork
+  else
+    monitor fork $arg0
+  end
+end
+document fork
+Leave the recording here for a branch, in which registers and memory can be changed and the machine runs live: fork [SEED].
+end
+
+define return-to-recording
+  monitor return quiet
+  maintenance flush register-cache
+  maintenance flush dcache
+  frame 0
+end
+document return-to-recording
+Throw the branch away and go back to where it left the recording.
+end
+
 define last-write
   if $argc != 1
     echo last-write VARIABLE\n

@@ -19,7 +19,7 @@ pub enum EditError {
     #[error("this is a branch already, forked at {0}")]
     InBranch(Position),
     /// The guest's run is over.
-    #[error("the guest's run is over: {0:?}")]
+    #[error("the guest's run is over: {0}")]
     Over(EndReason),
     /// More text than is kept.
     #[error("no more than {0} bytes can be typed in a branch")]

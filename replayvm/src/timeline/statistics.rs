@@ -28,9 +28,15 @@ impl Statistics {
 }
 
 impl super::Timeline {
-    /// What has been done so far.
+    /// What has been done so far, by the cursor's replay and by those beside it.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.statistics
+        self.workers.iter().flatten().map(Self::statistics).fold(self.statistics, |sum, more| Statistics {
+            seeks: sum.seeks + more.seeks,
+            restores: sum.restores + more.restores,
+            ticks: sum.ticks + more.ticks,
+            instructions: sum.instructions + more.instructions,
+            checkpoints: sum.checkpoints + more.checkpoints,
+        })
     }
 }
