@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -15,18 +15,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::refusal;
+use crate::server::Door;
 
 /// What gdb sends for Ctrl-C.
 const INTERRUPT: u8 = 0x03;
+/// What gdb sends when an answer is damaged, or late: it waits two seconds before each, and for the answer all the same. On a stream nothing
+/// is damaged.
+const LATE: u8 = b'-';
 /// Bytes of what a client sends ahead of the answer that are kept; what is more stays in the socket.
 const AHEAD_BYTES: usize = 1 << 16;
-/// A client that reads nothing for this long is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a wait looks whether the server is to stop.
+/// How often a wait looks whether the server is to stop, and whether somebody else is at the door.
 const WAIT: Duration = Duration::from_millis(100);
+/// A client that reads nothing for so many waits, half a minute, is given up.
+const WAITS_TO_WRITE: u32 = 300;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -43,20 +47,9 @@ impl Stream {
             Self::Tcp(stream) => {
                 // Packets are small and each waits for its answer.
                 stream.set_nodelay(true)?;
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))
+                stream.set_nonblocking(false)
             }
-            Self::Unix(stream) => {
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))
-            }
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.write_all(bytes),
-            Self::Unix(stream) => stream.write_all(bytes),
+            Self::Unix(stream) => stream.set_nonblocking(false),
         }
     }
 
@@ -85,11 +78,35 @@ pub struct Link(Rc<RefCell<Inner>>);
 struct Inner {
     stream: Stream,
     incoming: VecDeque<u8>,
+    place: Place,
     outgoing: Vec<u8>,
     /// Why the request at hand is refused.
     refusal: Option<String>,
     closed: bool,
     stop: Arc<AtomicBool>,
+    /// Where others come that cannot be served meanwhile.
+    door: Option<Rc<Door>>,
+}
+
+/// Where the last byte that was handed on stands among packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Between,
+    Inside,
+    /// In the checksum, of which so many digits are to come.
+    Sum(u8),
+}
+
+impl Place {
+    const fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (_, b'$') => Self::Inside,
+            (Self::Inside, b'#') => Self::Sum(2),
+            (Self::Sum(2), _) => Self::Sum(1),
+            (Self::Sum(_), _) => Self::Between,
+            (place, _) => place,
+        }
+    }
 }
 
 impl Link {
@@ -102,11 +119,18 @@ impl Link {
         Ok(Self(Rc::new(RefCell::new(Inner {
             stream,
             incoming: VecDeque::new(),
+            place: Place::Between,
             outgoing: Vec::new(),
             refusal: None,
             closed: false,
             stop,
+            door: None,
         }))))
+    }
+
+    /// Tells whoever comes to `door` meanwhile that they cannot be served.
+    pub(crate) fn minds(&self, door: Rc<Door>) {
+        self.0.borrow_mut().door = Some(door);
     }
 
     /// The next byte; waits for it. `None` when the client has gone or the server is to stop.
@@ -153,6 +177,11 @@ impl Inner {
     fn next_byte(&mut self) -> io::Result<Option<u8>> {
         loop {
             if let Some(byte) = self.incoming.pop_front() {
+                let place = self.place;
+                self.place = place.after(byte);
+                if place == Place::Between && byte == LATE {
+                    continue;
+                }
                 return Ok(Some(byte));
             }
             if self.closed || self.stop.load(Ordering::Relaxed) {
@@ -161,7 +190,19 @@ impl Inner {
             if readable(&self.stream, WAIT)? {
                 self.receive()?;
             }
+            self.mind_the_door();
         }
+    }
+
+    fn mind_the_door(&self) {
+        if let Some(door) = &self.door {
+            door.see_who_is_there(|| self.has_gone());
+        }
+    }
+
+    /// Whether the client has gone, even if what it has said before is still to be read.
+    fn has_gone(&self) -> bool {
+        self.closed || ready(&self.stream, PollFlags::RDHUP, Duration::ZERO).unwrap_or(true)
     }
 
     /// Takes in what the socket has; the socket has something.
@@ -181,6 +222,18 @@ impl Inner {
         if self.stop.load(Ordering::Relaxed) {
             return true;
         }
+        self.take_what_is_there();
+        self.mind_the_door();
+        // Acknowledgements may come before it, packets may not: gdb sends none while the machine runs.
+        let first = self.incoming.iter().position(|byte| !matches!(*byte, b'+' | LATE));
+        if let Some(index) = first.filter(|index| self.incoming[*index] == INTERRUPT) {
+            self.incoming.remove(index);
+            return true;
+        }
+        self.closed
+    }
+
+    fn take_what_is_there(&mut self) {
         while self.incoming.len() < AHEAD_BYTES {
             let mut bytes = [0; 4096];
             match rustix::net::recv(&self.stream, &mut bytes[..], RecvFlags::DONTWAIT) {
@@ -197,13 +250,6 @@ impl Inner {
                 }
             }
         }
-        // Acknowledgements may come before it, packets may not: gdb sends none while the machine runs.
-        let first = self.incoming.iter().position(|byte| *byte != b'+');
-        if let Some(index) = first.filter(|index| self.incoming[*index] == INTERRUPT) {
-            self.incoming.remove(index);
-            return true;
-        }
-        self.closed
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -217,15 +263,42 @@ impl Inner {
             self.outgoing.truncate(acks);
             self.outgoing.extend(words);
         }
-        let result = self.stream.write_all(&self.outgoing);
-        self.outgoing.clear();
-        result
+        let bytes = std::mem::take(&mut self.outgoing);
+        self.write_all(&bytes)
+    }
+
+    /// Writes as fast as the client reads, unless it does not read at all or the server is to stop.
+    fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut waits = 0;
+        while !bytes.is_empty() {
+            match rustix::net::send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    waits = 0;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    if waits == WAITS_TO_WRITE || self.stop.load(Ordering::Relaxed) {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                    waits += 1;
+                    ready(&self.stream, PollFlags::OUT, WAIT)?;
+                    self.mind_the_door();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 
 /// Waits at most `wait` for something to read, or for the end.
 pub(crate) fn readable(socket: impl AsFd, wait: Duration) -> io::Result<bool> {
-    let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+    ready(socket, PollFlags::IN, wait)
+}
+
+fn ready(socket: impl AsFd, what: PollFlags, wait: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&socket, what)];
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
     match poll(&mut fds, Some(&timeout)) {
         Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
@@ -254,6 +327,8 @@ impl gdbstub::conn::Connection for Link {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn pair() -> (Link, UnixStream) {
@@ -270,6 +345,16 @@ mod tests {
         assert!(!link.is_interrupted());
         let read: Vec<u8> = (0..5).map(|_| link.next_byte().unwrap().unwrap()).collect();
         assert_eq!(read, b"+$?#3");
+    }
+
+    #[test]
+    fn who_finds_an_answer_late_is_heard_all_the_same_and_packets_keep_every_byte() {
+        let (link, mut client) = pair();
+        client.write_all(b"--\x03").unwrap();
+        assert!(link.is_interrupted());
+        client.write_all(b"-+$vCont;s:-1#-c-$?#3f").unwrap();
+        let read: Vec<u8> = (0..20).map(|_| link.next_byte().unwrap().unwrap()).collect();
+        assert_eq!(read, b"+$vCont;s:-1#-c$?#3f");
     }
 
     #[test]

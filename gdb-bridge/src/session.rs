@@ -51,8 +51,17 @@ pub fn serve_client(
     stream: Stream,
     options: &ServeOptions,
 ) -> Result<Goodbye, SessionError> {
-    let link = Link::new(stream, Arc::clone(&options.stop))?;
+    serve_link(timeline, Link::new(stream, Arc::clone(&options.stop))?, options)
+}
+
+/// The same over a link.
+pub(crate) fn serve_link(
+    timeline: &mut Timeline,
+    link: Link,
+    options: &ServeOptions,
+) -> Result<Goodbye, SessionError> {
     let mut target = ReplayTarget::new(timeline, Arc::clone(&options.symbols), link.clone());
+    target.shown.wanted = options.architecture;
     let stub = GdbStubBuilder::new(link.clone()).packet_buffer_size(PACKET_BYTES).build();
     let stub = stub.map_err(|error| SessionError::Protocol(error.to_string()))?;
     let mut state = stub.run_state_machine(&mut target).map_err(protocol)?;
