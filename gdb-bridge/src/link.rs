@@ -22,6 +22,9 @@ use crate::server::Door;
 
 /// What gdb sends for Ctrl-C.
 const INTERRUPT: u8 = 0x03;
+/// What gdb sends when an answer is damaged, or late: it waits two seconds before each, and for the answer all the same. On a stream nothing
+/// is damaged.
+const LATE: u8 = b'-';
 /// Bytes of what a client sends ahead of the answer that are kept; what is more stays in the socket.
 const AHEAD_BYTES: usize = 1 << 16;
 /// How often a wait looks whether the server is to stop, and whether somebody else is at the door.
@@ -75,6 +78,7 @@ pub struct Link(Rc<RefCell<Inner>>);
 struct Inner {
     stream: Stream,
     incoming: VecDeque<u8>,
+    place: Place,
     outgoing: Vec<u8>,
     /// Why the request at hand is refused.
     refusal: Option<String>,
@@ -82,6 +86,27 @@ struct Inner {
     stop: Arc<AtomicBool>,
     /// Where others come that cannot be served meanwhile.
     door: Option<Rc<Door>>,
+}
+
+/// Where the last byte that was handed on stands among packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Between,
+    Inside,
+    /// In the checksum, of which so many digits are to come.
+    Sum(u8),
+}
+
+impl Place {
+    const fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (_, b'$') => Self::Inside,
+            (Self::Inside, b'#') => Self::Sum(2),
+            (Self::Sum(2), _) => Self::Sum(1),
+            (Self::Sum(_), _) => Self::Between,
+            (place, _) => place,
+        }
+    }
 }
 
 impl Link {
@@ -94,6 +119,7 @@ impl Link {
         Ok(Self(Rc::new(RefCell::new(Inner {
             stream,
             incoming: VecDeque::new(),
+            place: Place::Between,
             outgoing: Vec::new(),
             refusal: None,
             closed: false,
@@ -151,6 +177,11 @@ impl Inner {
     fn next_byte(&mut self) -> io::Result<Option<u8>> {
         loop {
             if let Some(byte) = self.incoming.pop_front() {
+                let place = self.place;
+                self.place = place.after(byte);
+                if place == Place::Between && byte == LATE {
+                    continue;
+                }
                 return Ok(Some(byte));
             }
             if self.closed || self.stop.load(Ordering::Relaxed) {
@@ -194,7 +225,7 @@ impl Inner {
         self.take_what_is_there();
         self.mind_the_door();
         // Acknowledgements may come before it, packets may not: gdb sends none while the machine runs.
-        let first = self.incoming.iter().position(|byte| *byte != b'+');
+        let first = self.incoming.iter().position(|byte| !matches!(*byte, b'+' | LATE));
         if let Some(index) = first.filter(|index| self.incoming[*index] == INTERRUPT) {
             self.incoming.remove(index);
             return true;
@@ -314,6 +345,16 @@ mod tests {
         assert!(!link.is_interrupted());
         let read: Vec<u8> = (0..5).map(|_| link.next_byte().unwrap().unwrap()).collect();
         assert_eq!(read, b"+$?#3");
+    }
+
+    #[test]
+    fn who_finds_an_answer_late_is_heard_all_the_same_and_packets_keep_every_byte() {
+        let (link, mut client) = pair();
+        client.write_all(b"--\x03").unwrap();
+        assert!(link.is_interrupted());
+        client.write_all(b"-+$vCont;s:-1#-c-$?#3f").unwrap();
+        let read: Vec<u8> = (0..20).map(|_| link.next_byte().unwrap().unwrap()).collect();
+        assert_eq!(read, b"+$vCont;s:-1#-c$?#3f");
     }
 
     #[test]
