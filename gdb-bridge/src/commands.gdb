@@ -1,6 +1,9 @@
 # Commands for gdb on a recording: what `monitor` offers, with gdb told to look again after each move.
 # Where gdb has Python, commands.py takes their place.
 
+# Breakpoints in 64-bit code are kept whole while gdb takes the machine for a smaller one.
+set remoteaddresssize 64
+
 define when
   monitor when
 end
@@ -53,6 +56,27 @@ define back
 end
 document back
 Go to the place with that name.
+end
+
+define fork
+  if $argc == 0
+    monitor fork
+  else
+    monitor fork $arg0
+  end
+end
+document fork
+Leave the recording here for a branch, in which registers and memory can be changed and the machine runs live: fork [SEED].
+end
+
+define return-to-recording
+  monitor return quiet
+  maintenance flush register-cache
+  maintenance flush dcache
+  frame 0
+end
+document return-to-recording
+Throw the branch away and go back to where it left the recording.
 end
 
 define last-write

@@ -4,7 +4,7 @@
 `replayvm gdb --print-python > replayvm.py` writes it.
 
     when  seek  mark  back  tt-marks (or marks)  last-write  calls  rvm-info  $rvm_position  set replayvm-prompt on|off
-    set replayvm-arch auto|off
+    fork  return-to-recording  type  set replayvm-arch auto|off
 """
 
 import re
@@ -152,6 +152,20 @@ def rvm_remember(_=None):
     gdb.set_convenience_variable("rvm_position", rvm_position())
 
 
+def rvm_called(event):
+    """gdb has made the guest call a function: it then puts back every register, and believes that to be true of $tick."""
+    gdb.replayvm_called = isinstance(event, gdb.InferiorCallPostEvent)
+
+
+def rvm_settle(_=None):
+    """Makes gdb look again at where the machine stands after such a call."""
+    if getattr(gdb, "replayvm_called", False):
+        gdb.replayvm_called = False
+        rvm_look_again()
+    else:
+        rvm_remember()
+
+
 # What gdb calls the architecture of code of so many bits.
 RVM_ARCHITECTURES = {16: "i8086", 32: "i386", 64: "i386:x86-64"}
 
@@ -163,22 +177,19 @@ def rvm_follow(_=None):
     try:
         frame = gdb.newest_frame()
         bits = int(frame.read_register("code_bits"))
+        now = frame.architecture().name()
         # Whoever has said what the machine is keeps that: gdb would refuse the description of anything else.
-        if frame.architecture().name() == RVM_ARCHITECTURES[bits] or '"auto"' not in gdb.execute(
-            "show architecture", to_string=True
-        ):
-            gdb.replayvm_bits = bits
+        if now == RVM_ARCHITECTURES[bits] or '"auto"' not in gdb.execute("show architecture", to_string=True):
             return
-        if bits == gdb.replayvm_bits:
+        # With `monitor arch`, the person may have asked for what is not the guest's mode.
+        if gdb.replayvm_followed == (bits, now):
             return
+        # An executable would bind gdb to its own architecture. Its symbols stay.
+        gdb.execute("exec-file", to_string=True)
+        gdb.execute("unset tdesc filename", to_string=True)
+        gdb.replayvm_followed = (bits, gdb.newest_frame().architecture().name())
     except (gdb.error, ValueError, KeyError):
-        return
-    gdb.replayvm_bits = bits
-    # Breakpoints in 64-bit code are kept while the machine runs other code.
-    rvm_try("set remoteaddresssize 64")
-    # An executable would bind gdb to its own architecture. Its symbols stay.
-    rvm_try("exec-file")
-    rvm_try("unset tdesc filename")
+        pass
 
 
 class RvmArchSetting(gdb.Parameter):
@@ -192,7 +203,7 @@ class RvmArchSetting(gdb.Parameter):
         self.value = "auto"
 
     def get_set_string(self):
-        gdb.replayvm_bits = None
+        gdb.replayvm_followed = None
         return ""
 
     def get_show_string(self, value):
@@ -289,6 +300,49 @@ Usage: back NAME"""
 
     def complete(self, text, word):
         return rvm_complete(text, word, rvm_marks())
+
+
+class RvmFork(gdb.Command):
+    """Leave the recording here for a branch, in which registers and memory can be changed and the machine runs live.
+Usage: fork [SEED]
+SEED (0) decides what is left to chance. `return-to-recording` throws the branch away; the recording is never changed."""
+
+    def __init__(self):
+        super().__init__("fork", gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        seed = rvm_only_word(argument, "fork [SEED]") if argument.strip() else "0"
+        answer = rvm_ask("fork " + seed)
+        if not answer.startswith("position "):
+            raise gdb.GdbError(answer.strip())
+        gdb.write(answer)
+
+
+class RvmReturn(gdb.Command):
+    """Throw the branch away and go back to where it left the recording.
+Usage: return-to-recording"""
+
+    def __init__(self):
+        super().__init__("return-to-recording", gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        if argument.strip():
+            raise gdb.GdbError("Usage: return-to-recording")
+        rvm_move("return")
+
+
+class RvmType(gdb.Command):
+    """Type on the serial port of a guest that runs live, in a branch.
+Usage: type TEXT
+Escapes stand for bytes: \\n, \\r, \\t, \\e, \\xHH."""
+
+    def __init__(self):
+        super().__init__("type", gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE)
+
+    def invoke(self, argument, from_tty):
+        if not argument:
+            raise gdb.GdbError("Usage: type TEXT")
+        gdb.write(rvm_ask("type " + argument))
 
 
 class RvmLastWrite(gdb.Command):
@@ -431,12 +485,15 @@ RvmMark()
 RvmMarks("tt-marks")
 RvmMarks("marks")
 RvmBack()
+RvmFork()
+RvmReturn()
+RvmType()
 RvmLastWrite()
 RvmCalls()
 RvmInfo()
 # Once, however often this is sourced: a second hook would take the first one's prompt for the person's.
 if not hasattr(gdb, "replayvm_prompt"):
-    gdb.replayvm_bits = None
+    gdb.replayvm_followed = None
     gdb.replayvm_prompt = RvmPrompt(RvmPromptSetting(), gdb.prompt_hook)
     gdb.prompt_hook = gdb.replayvm_prompt
     RvmArchSetting()
@@ -446,5 +503,8 @@ if not hasattr(gdb, "replayvm_prompt"):
     gdb.events.before_prompt.connect(rvm_follow)
     gdb.events.stop.connect(rvm_remember)
     gdb.events.exited.connect(rvm_remember)
-    gdb.events.before_prompt.connect(rvm_remember)
+    gdb.events.before_prompt.connect(rvm_settle)
+    gdb.events.inferior_call.connect(rvm_called)
+# Breakpoints in 64-bit code are kept whole while gdb takes the machine for a smaller one.
+rvm_try("set remoteaddresssize 64")
 rvm_remember()

@@ -52,6 +52,10 @@ fn write_xml(architecture: Architecture) -> String {
          <architecture>{}</architecture>\n",
         architecture.name(),
     );
+    if architecture == Architecture::I8086 {
+        // gdb knows no operating system of 16-bit code, and would complain about the one of its host.
+        xml.push_str("<osabi>none</osabi>\n");
+    }
     let mut number = 0;
     for feature in features(architecture) {
         let _ = writeln!(xml, "<feature name=\"{}\">", feature.name);

@@ -1,7 +1,8 @@
 //! Replayvm under gdb: a recording looks like a live machine that also runs backwards.
 //!
 //! The way of a command: [`server`] accepts gdb, [`session`] feeds its bytes to gdbstub, gdbstub calls [`target`], and the
-//! target moves or reads the [`Timeline`](replayvm::timeline::Timeline). Nothing here ever changes the recorded machine.
+//! target moves or reads the [`Timeline`](replayvm::timeline::Timeline). Nothing here ever changes the recorded machine: what gdb
+//! changes is a branch of it.
 #![forbid(unsafe_code)]
 
 /// The architecture as gdbstub wants it.
@@ -18,6 +19,8 @@ pub mod link;
 /// Why a request is refused, and how gdb is told.
 mod refusal;
 
+/// Changing registers and memory.
+mod edits;
 /// The guest's ELF file, for a debugger to read.
 mod files;
 /// Memory, by the guest's page tables or physical.

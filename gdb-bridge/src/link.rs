@@ -99,6 +99,8 @@ struct Inner {
     stream: Stream,
     incoming: VecDeque<u8>,
     outgoing: Vec<u8>,
+    /// Why the request at hand is refused.
+    refusal: Option<String>,
     closed: bool,
     stop: Arc<AtomicBool>,
     /// The client has acknowledged something: it does so always.
@@ -145,6 +147,7 @@ impl Link {
             stream,
             incoming: VecDeque::new(),
             outgoing: Vec::new(),
+            refusal: None,
             closed: false,
             stop,
             acknowledges: false,
@@ -212,6 +215,11 @@ impl Link {
         inner.send()?;
         inner.outgoing = refusal::packet(format!("O{hex}").as_bytes());
         inner.send()
+    }
+
+    /// Leaves the words for the next reply that only says that something is refused.
+    pub fn refuse(&self, text: &str) {
+        self.0.borrow_mut().refusal = Some(text.to_owned());
     }
 
     /// Sends what has been written so far.
@@ -315,7 +323,9 @@ impl Inner {
             return Ok(());
         }
         let acks = self.outgoing.iter().take_while(|byte| **byte == ACKNOWLEDGED).count();
-        if let Some(words) = refusal::in_words(&self.outgoing[acks..]) {
+        if let Some(text) = self.refusal.take()
+            && let Some(words) = refusal::in_words(&self.outgoing[acks..], &text)
+        {
             self.outgoing.truncate(acks);
             self.outgoing.extend(words);
         }
@@ -447,6 +457,7 @@ mod tests {
     #[test]
     fn a_refusal_leaves_in_words_after_its_acknowledgement() {
         let (mut link, mut client) = pair();
+        link.refuse("this is why");
         gdbstub::conn::Connection::write_all(&mut link, b"+$E1e#db").unwrap();
         gdbstub::conn::Connection::flush(&mut link).unwrap();
         let mut start = [0; 12];

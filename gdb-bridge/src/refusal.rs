@@ -1,10 +1,10 @@
 //! Why a request is refused, and how gdb is told.
 //!
-//! gdb takes `E.text` as an error and shows the text, but gdbstub can only answer with numbers. Numbers that have a text
-//! here become that text on their way out (see [`crate::link`]).
+//! gdb takes `E.text` as an error and shows the text, but gdbstub can only answer with numbers. The number [`REFUSED`] becomes a
+//! text on its way out, the one that was left for it (see [`crate::link`]).
 
-/// EROFS: something of the recorded machine was to be changed.
-pub const READ_ONLY: u8 = 30;
+/// EROFS: something of the machine was to be changed, and there are words why it is not.
+pub const REFUSED: u8 = 30;
 /// EFAULT: no memory is mapped there.
 pub const UNMAPPED: u8 = 14;
 /// ENOENT: there is no file of that name.
@@ -12,13 +12,18 @@ pub const NO_FILE: u8 = 2;
 /// E2BIG: more than one request may ask for.
 pub const TOO_LARGE: u8 = 7;
 
-const TEXTS: &[(u8, &str)] =
-    &[(READ_ONLY, "this is a recording: its registers and its memory can be read but not changed")];
+/// Why nothing of a recording is changed.
+pub const RECORDING: &str = "this is a recording: its registers and its memory can be read but not changed; `monitor fork` begins a branch that can";
 
-/// The reply that says in words what `reply`, a whole packet, says in a number.
-pub fn in_words(reply: &[u8]) -> Option<Vec<u8>> {
-    let (code, text) = TEXTS.iter().find(|(code, _)| reply == packet(format!("E{code:02x}").as_bytes()))?;
-    tracing::debug!(code, "refused");
+/// The reply that says `text` where `reply`, a whole packet, only says that something is refused.
+pub fn in_words(reply: &[u8], text: &str) -> Option<Vec<u8>> {
+    if reply != packet(format!("E{REFUSED:02x}").as_bytes()) {
+        return None;
+    }
+    tracing::debug!(text, "refused");
+    // What the protocol would have to escape, and what gdb would not show.
+    let plain = |char: char| if matches!(char, ' '..='~') && !"#$}*".contains(char) { char } else { '?' };
+    let text: String = text.chars().map(plain).collect();
     Some(packet(format!("E.{text}").as_bytes()))
 }
 
@@ -42,17 +47,16 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_to_change_the_recording_is_said_in_words() {
-        let words = in_words(b"$E1e#db").unwrap();
+    fn a_refusal_is_said_in_words_and_nothing_else_is() {
+        let words = in_words(b"$E1e#db", RECORDING).unwrap();
         assert!(words.starts_with(b"$E.this is a recording"));
-        assert_eq!(in_words(b"$E0e#d9"), None);
-        assert_eq!(in_words(b"$OK#9a"), None);
+        assert_eq!(in_words(b"$E0e#d9", RECORDING), None);
+        assert_eq!(in_words(b"$OK#9a", RECORDING), None);
     }
 
     #[test]
-    fn texts_have_no_character_that_the_protocol_would_have_to_escape() {
-        for (_, text) in TEXTS {
-            assert!(text.bytes().all(|byte| byte.is_ascii() && !b"#$}*".contains(&byte)), "{text}");
-        }
+    fn words_have_no_character_that_the_protocol_would_have_to_escape() {
+        let words = in_words(b"$E1e#db", "a}b#c$d*e\u{e9}\n").unwrap();
+        assert!(words.starts_with(b"$E.a?b?c?d?e??#"));
     }
 }

@@ -45,6 +45,11 @@ impl Register {
         Self { name, bits, kind, source }
     }
 
+    /// Where its value is.
+    pub(crate) const fn source(&self) -> Source {
+        self.source
+    }
+
     /// Width in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
@@ -54,7 +59,7 @@ impl Register {
 
 /// The segment registers in the order in which the CPU keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Segment {
+pub(crate) enum Segment {
     Es,
     Cs,
     Ss,
@@ -65,7 +70,7 @@ enum Segment {
 
 /// The x87 words, in gdb's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fpu {
+pub(crate) enum Fpu {
     Control,
     Status,
     Tags,
@@ -75,7 +80,7 @@ enum Fpu {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(crate) enum Source {
     /// By the encoding order of the instruction set.
     Gpr(u8),
     Rip,
@@ -358,7 +363,7 @@ pub fn value(timeline: &Timeline, register: &Register) -> u128 {
 }
 
 /// The field TOP of the x87 status word.
-const fn top(status: u16) -> u8 {
+pub(crate) const fn top(status: u16) -> u8 {
     ((status >> 11) & 7) as u8
 }
 

@@ -15,6 +15,7 @@ use replayvm::timeline::Timeline;
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::architecture::Architecture;
 use crate::link::{Stream, readable};
 use crate::session::{Goodbye, serve_client};
 use crate::symbols::GuestSymbols;
@@ -52,6 +53,8 @@ pub struct ServeOptions {
     pub stop: Arc<AtomicBool>,
     /// The names of what is in the guest.
     pub symbols: Arc<GuestSymbols>,
+    /// As what each client is shown the machine, until it says otherwise; else by the file and the guest's mode.
+    pub architecture: Option<Architecture>,
 }
 
 /// Why nobody can be served.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStubBuilder, MultiThreadStopReason};
+use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
 use replayvm::timeline::Timeline;
 
 use crate::architecture::Architecture;
@@ -52,6 +53,7 @@ pub fn serve_client(
 ) -> Result<Goodbye, SessionError> {
     let link = Link::new(stream, Arc::clone(&options.stop))?;
     let mut target = ReplayTarget::new(timeline, Arc::clone(&options.symbols), link.clone());
+    target.shown.wanted = options.architecture;
     let stub = GdbStubBuilder::new(link.clone()).packet_buffer_size(PACKET_BYTES).build();
     let stub = stub.map_err(|error| SessionError::Protocol(error.to_string()))?;
     let mut state = stub.run_state_machine(&mut target).map_err(protocol)?;
@@ -69,7 +71,14 @@ pub fn serve_client(
                 // The command's acknowledgement does not wait for what the command takes.
                 link.send()?;
                 let reason = match target.perform() {
-                    Ok(reason) => reason,
+                    Ok(reason) => {
+                        if let MultiThreadStopReason::ReplayLog { pos: ReplayLogPosition::End, .. } = reason
+                            && let Some(words) = target.over_text()
+                        {
+                            link.say(&words)?;
+                        }
+                        reason
+                    }
                     Err(error) => {
                         tracing::warn!(error = crate::monitor::chain(&error), "replay failed");
                         link.say(&format!("replay failed: {}\n", crate::monitor::chain(&error)))?;

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use gdbstub::arch::Arch;
 use gdbstub::common::Tid;
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{MultiThreadBase, MultiThreadResumeOps};
@@ -26,7 +25,6 @@ use crate::architecture::Shown;
 use crate::files::Opened;
 use crate::link::Link;
 use crate::points::Points;
-use crate::refusal;
 use crate::registers::{self, RegisterId};
 use crate::resume::Action;
 use crate::symbols::GuestSymbols;
@@ -148,8 +146,8 @@ impl MultiThreadBase for ReplayTarget<'_> {
         Ok(())
     }
 
-    fn write_registers(&mut self, _file: &RegisterFile, _: Tid) -> TargetResult<(), Self> {
-        Err(TargetError::Errno(refusal::READ_ONLY))
+    fn write_registers(&mut self, file: &RegisterFile, _: Tid) -> TargetResult<(), Self> {
+        self.write_all(file)
     }
 
     fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
@@ -160,8 +158,8 @@ impl MultiThreadBase for ReplayTarget<'_> {
         self.read_memory(start, data)
     }
 
-    fn write_addrs(&mut self, _start: u64, _data: &[u8], _: Tid) -> TargetResult<(), Self> {
-        Err(TargetError::Errno(refusal::READ_ONLY))
+    fn write_addrs(&mut self, start: u64, data: &[u8], _: Tid) -> TargetResult<(), Self> {
+        self.write_memory(start, data)
     }
 
     fn list_active_threads(&mut self, thread_is_active: &mut dyn FnMut(Tid)) -> Result<(), TargetFailure> {
@@ -190,12 +188,8 @@ impl SingleRegisterAccess<Tid> for ReplayTarget<'_> {
         Ok(bytes)
     }
 
-    fn write_register(
-        &mut self,
-        _: Tid,
-        _id: <Self::Arch as Arch>::RegId,
-        _value: &[u8],
-    ) -> TargetResult<(), Self> {
-        Err(TargetError::Errno(refusal::READ_ONLY))
+    fn write_register(&mut self, _: Tid, id: RegisterId, value: &[u8]) -> TargetResult<(), Self> {
+        let register = id.register(self.shown.now()).ok_or(TargetError::NonFatal)?;
+        self.write_one(register, value)
     }
 }

@@ -466,7 +466,7 @@ fn help_is_in_groups_and_unknown_words_have_neighbours() {
         let help = client.said("help");
         assert_eq!(help, client.said(""));
         let titles: Vec<&str> = help.lines().filter(|line| line.ends_with(':')).collect();
-        assert_eq!(titles.len(), 4, "{help}");
+        assert_eq!(titles.len(), 5, "{help}");
         let about = client.said("help break-in");
         assert!(
             about.contains("  monitor break-in here|CR3 [ADDR]") && about.contains("page-table isolation"),

@@ -1,5 +1,7 @@
 //! What was recorded: the machine, what it booted, and how the run ended.
 
+use std::fmt;
+
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::{Digest, Position};
@@ -144,6 +146,20 @@ pub enum EndReason {
     TickLimit,
     /// The person recording stopped it.
     Interrupted,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DebugExit { code } => write!(f, "exit code {code:#x}"),
+            Self::Reset => f.write_str("reset"),
+            Self::PowerOff => f.write_str("power off"),
+            Self::TripleFault => f.write_str("triple fault"),
+            Self::Hung => f.write_str("hung: the CPU is idle and nothing will wake it"),
+            Self::TickLimit => f.write_str("limit of ticks reached"),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
 }
 
 impl Image {

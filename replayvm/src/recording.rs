@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::machine::{
     self, DiskError, DiskImage, DiskPaths, GuestImages, Machine, MachineError, Module, RestoreError,
 };
-use crate::session::{Driver, Replayed};
+use crate::session::{Driver, Replayed, Rewindable};
 
 /// Why a recording cannot be opened or a machine not be put where it says.
 #[derive(Debug, thiserror::Error)]
@@ -372,7 +372,7 @@ pub fn restore(
     driver: &mut Driver,
     tracker: &mut RamTracker,
     checkpoint: &Checkpoint,
-    inputs: &mut Replayed,
+    inputs: &mut impl Rewindable,
     store: &PageStore,
 ) -> Result<(), OpenError> {
     let at = checkpoint.position;

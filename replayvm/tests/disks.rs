@@ -305,6 +305,27 @@ fn going_back_over_a_write_brings_the_old_contents_back() {
 }
 
 #[test]
+fn what_a_branch_writes_to_a_disk_is_gone_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changing(folder.path(), 0);
+    let mut timeline = Timeline::open(&path).unwrap();
+    timeline.seek(timeline.end(), &mut unsupervised()).unwrap();
+    let last = written(&timeline);
+    let early = Position::new(timeline.end().tick / 8, 0);
+    timeline.seek(early, &mut unsupervised()).unwrap();
+    let (before, digest) = (written(&timeline), timeline.digest().unwrap());
+    timeline.fork(3).unwrap();
+    assert_eq!(timeline.run_forward(&Stops::default(), &mut unsupervised()).unwrap().reason, Reason::End);
+    let branched = written(&timeline);
+    assert_eq!(branched.1, last.1, "the guest has written its sectors");
+    assert!(branched.0 != last.0, "with other entropy");
+    timeline.return_to_recording().unwrap();
+    assert!(written(&timeline) == before && timeline.digest().unwrap() == digest);
+    timeline.seek(timeline.end(), &mut unsupervised()).unwrap();
+    assert!(written(&timeline) == last);
+}
+
+#[test]
 fn watchpoints_see_what_devices_write_at_the_step_that_asked() {
     let folder = tempfile::tempdir().unwrap();
     let path = changing(folder.path(), u64::MAX);

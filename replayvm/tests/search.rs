@@ -320,3 +320,33 @@ fn a_damaged_page_is_an_error_of_the_searches_that_get_to_it() {
         assert_eq!(timeline.run_backward(&nowhere, &mut unsupervised()).expect("runs").reason, Reason::Begin);
     }
 }
+
+#[test]
+fn what_is_known_of_the_recording_is_known_of_no_branch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings { limit_ticks: 300_000, checkpoint_ticks: 10_000, ..settings() };
+    let path = common::record(folder.path(), &corpora_guest("process-race"), &settings, None).0;
+    let stops = stores_to_the_stack(&path);
+    let (fork, end) = (Position::new(150_000, 0), Position::new(250_000, 0));
+    let searches = |processors, shortcuts| {
+        let mut timeline = timeline(&path, processors, shortcuts);
+        let mut found = Vec::new();
+        let mut search = |timeline: &mut Timeline| {
+            timeline.seek(end, &mut unsupervised()).expect("seeks");
+            let all = timeline.collect(&stops, fork, end, usize::MAX, &mut unsupervised()).expect("collects");
+            let back = (0..3).map(|_| timeline.run_backward(&stops, &mut unsupervised()).expect("runs"));
+            found.push((all, back.collect::<Vec<_>>()));
+        };
+        search(&mut timeline);
+        timeline.seek(fork, &mut unsupervised()).expect("seeks");
+        timeline.fork(11).expect("forks");
+        search(&mut timeline);
+        timeline.return_to_recording().expect("returns");
+        search(&mut timeline);
+        found
+    };
+    let plain = searches(1, false);
+    assert_ne!(plain[0], plain[1], "the branch is another run");
+    assert_eq!(plain[0], plain[2]);
+    assert_eq!(searches(4, true), plain);
+}

@@ -12,6 +12,8 @@ mod pty;
 mod recording;
 /// A recording in a folder, and what must be refused.
 mod scene;
+/// A recording, served to a debugger.
+mod serving;
 
 /// Patching recordings, byte by byte.
 pub mod damage;
@@ -22,3 +24,4 @@ pub use command::{Finished, Replayvm, Running, binary, replayvm};
 pub use pty::{Attributes, Person};
 pub use recording::{Ended, end_of, folder, info, path_text, position, record, replay_end};
 pub use scene::{Scene, every_reader_refuses, record_bytes, record_corpora};
+pub use serving::Serving;

@@ -5,7 +5,8 @@
 
 use std::fmt::Write;
 
-use recorder::{Exit, Position};
+use recorder::{ExitKind, Position};
+use replayvm::machine::ExitFilter;
 use replayvm::timeline::{Collected, Extent, Hit, Progress, Reason, Stops};
 
 use super::failed;
@@ -138,13 +139,8 @@ impl ReplayTarget<'_> {
 
     /// Takes a step from a function's first instruction; says whether the CPU is to come back to the same one.
     fn step_begins_again(&mut self, address: u64) -> Result<bool, String> {
-        let at = self.timeline.position();
-        self.timeline.step_forward().map_err(|error| failed(&error))?;
-        if self.timeline.cpu().linear_rip() == address {
-            return Ok(true);
-        }
-        let exits = self.timeline.opened().recording().exits_from(at);
-        let mut exits = exits.map_while(Result::ok).take_while(|(position, _)| *position == at);
-        Ok(exits.any(|(_, exit)| matches!(exit, Exit::Exception { .. })))
+        let faults = Stops { exits: ExitFilter::NONE.with(ExitKind::Exception), ..Stops::default() };
+        let landing = self.timeline.step_forward_watching(&faults).map_err(|error| failed(&error))?;
+        Ok(matches!(landing.reason, Reason::Exit(..)) || self.timeline.cpu().linear_rip() == address)
     }
 }

@@ -15,7 +15,7 @@ const FIRST_TICKS: u64 = 1 << 12;
 /// Entries between two looks at the client.
 const ENTRIES_UNSEEN: u32 = 1 << 12;
 /// Characters of a line that are shown.
-const LINE_CHARS: usize = 200;
+pub(super) const LINE_CHARS: usize = 200;
 /// Bytes of an input that are shown.
 const INPUT_BYTES: usize = 32;
 
@@ -127,6 +127,7 @@ impl<T> Around<T> {
 
 impl ReplayTarget<'_> {
     pub(super) fn exits(&self, kind: Option<ExitKind>, count: usize) -> Result<String, String> {
+        self.demand_recording("exits")?;
         let here = self.timeline.position();
         let recording = self.timeline.opened().recording();
         let found = around(
@@ -141,6 +142,7 @@ impl ReplayTarget<'_> {
     }
 
     pub(super) fn events(&self, count: usize) -> Result<String, String> {
+        self.demand_recording("events")?;
         let here = self.timeline.position();
         let recording = self.timeline.opened().recording();
         let found = around(
@@ -156,6 +158,9 @@ impl ReplayTarget<'_> {
 
     pub(super) fn console(&self, count: usize) -> Result<String, String> {
         let here = self.timeline.position();
+        if let Some(text) = self.branch_console(here, count) {
+            return Ok(text);
+        }
         let (mut seen, mut interrupted) = (0_u32, false);
         let before = printed(self.timeline.opened().recording()).take_while(|byte| {
             seen = seen.wrapping_add(1);
@@ -177,11 +182,13 @@ impl ReplayTarget<'_> {
         if last.is_empty() {
             return Ok(format!("nothing is printed before {here}\n"));
         }
-        Ok(last.iter().fold(String::new(), |mut text, (at, line)| {
-            let _ = writeln!(text, "{at:<20} {line}");
-            text
-        }))
+        Ok(last.iter().map(|(at, line)| line_text(*at, line)).collect())
     }
+}
+
+/// A line of the console and where it begins.
+pub(super) fn line_text(at: Position, line: &str) -> String {
+    format!("{at:<20} {line}\n")
 }
 
 #[cfg(test)]

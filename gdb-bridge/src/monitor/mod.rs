@@ -3,6 +3,8 @@
 //! gdb does not know that `monitor` may move the machine and shows the registers it has fetched before. What moves says so,
 //! unless it is told `quiet`; the commands of [`crate::launch::GDB_COMMANDS`] do that and make gdb look again.
 
+/// Branches: leaving the recording and coming back.
+mod branches;
 /// Who called a function.
 mod calls;
 /// What the machine looks like here.
@@ -90,7 +92,8 @@ impl ReplayTarget<'_> {
                 match (landing.reason, target) {
                     (Reason::Interrupted, _) => text.insert_str(0, "interrupted on the way\n"),
                     (Reason::End, Target::Time(ns)) if self.timeline.virtual_ns() < ns => {
-                        text.insert_str(0, "the recording ends before that time\n");
+                        let whole = self.whole();
+                        text.insert_str(0, &format!("the {whole} ends before that time\n"));
                     }
                     _ => {}
                 }
@@ -113,7 +116,7 @@ impl ReplayTarget<'_> {
             Command::Physical(change) => {
                 self.physical = change.unwrap_or(self.physical);
                 let what = if self.physical { "physical" } else { "linear, by the guest's page tables" };
-                format!("addresses of memory reads are {what}\n")
+                format!("addresses of memory are {what}\n")
             }
             Command::Architecture(wanted) => {
                 self.shown.wanted = wanted.unwrap_or(self.shown.wanted);
@@ -135,22 +138,36 @@ impl ReplayTarget<'_> {
             Command::Exits { kind, count } => self.exits(kind, count)?,
             Command::Events(count) => self.events(count)?,
             Command::Console(count) => self.console(count)?,
+            Command::Fork(seed) => self.fork(seed)?,
+            Command::Return { quiet } => {
+                self.return_to_recording()?;
+                self.when() + if quiet { "" } else { STALE }
+            }
+            Command::Type(text) => self.type_text(&text)?,
             Command::Diff(place) => self.diff(place)?,
         })
+    }
+
+    /// What has a begin and an end here.
+    fn whole(&self) -> &'static str {
+        if self.timeline.branch().is_some() { "branch" } else { "recording" }
     }
 
     fn when(&self) -> String {
         let timeline = &*self.timeline;
         let position = timeline.position();
+        let whole = self.whole();
+        let ends = timeline.branch().is_none_or(|branch| branch.over().is_some());
         let place = if position <= timeline.begin() {
-            ", the begin of the recording"
-        } else if position >= timeline.end() {
-            ", the end of the recording"
+            format!(", the begin of the {whole}")
+        } else if ends && position >= timeline.end() {
+            format!(", the end of the {whole}")
         } else {
-            ""
+            String::new()
         };
         format!(
-            "position {position}{place}\nvirtual time {} ns\ninstructions {}\nat {}\n",
+            "position {position}{place}\n{}virtual time {} ns\ninstructions {}\nat {}\n",
+            self.branch_text(),
             timeline.virtual_ns(),
             timeline.instructions(),
             self.named(timeline.cpu().linear_rip()),

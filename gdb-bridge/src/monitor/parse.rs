@@ -3,6 +3,7 @@
 use recorder::{ExitKind, Position};
 use replayvm::inspect::Subject;
 
+use super::branches::unescape;
 use super::words::{one_of, resolve};
 use crate::architecture::Architecture;
 
@@ -43,6 +44,9 @@ pub(super) enum Command<'a> {
     Events(usize),
     Console(usize),
     Diff(Place),
+    Fork(u64),
+    Return { quiet: bool },
+    Type(Vec<u8>),
     Stats,
 }
 
@@ -88,6 +92,12 @@ pub(super) enum Tables {
 }
 
 pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
+    // The rest of the line is the text, blanks and all.
+    if let Some((first, text)) = line.trim_start().split_once(' ')
+        && resolve(first) == Ok("type")
+    {
+        return unescape(text).map(Command::Type);
+    }
     let words: Vec<&str> = line.split_whitespace().collect();
     let (words, quiet) = match words.as_slice() {
         [rest @ .., "quiet"] if rest.len() > 1 => (rest, true),
@@ -147,6 +157,12 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ("console", [many]) => Command::Console(count(many)?),
         ("diff", [place]) => Command::Diff(parse_place(place)?),
         ("stats", []) => Command::Stats,
+        ("fork", []) => Command::Fork(0),
+        ("fork", [seed]) => {
+            Command::Fork(number(seed).ok_or_else(|| format!("`{seed}` is not a seed: write a number"))?)
+        }
+        ("return", []) => Command::Return { quiet: false },
+        ("return", ["quiet"]) => Command::Return { quiet: true },
         (command, _) => return Err(format!("`{command}` is used otherwise: see `monitor help {command}`")),
     })
 }
@@ -360,6 +376,17 @@ mod tests {
         assert!(parse("writes 0x10 4 12").is_err_and(|error| error.contains("FROM..TO")));
         assert!(parse("writes 0x10 4 1...2").is_err());
         assert!(parse("diff +1").is_err(), "not from here");
+    }
+
+    #[test]
+    fn branches_have_a_seed_and_what_is_typed_keeps_its_blanks() {
+        assert_eq!(parse("fork"), Ok(Command::Fork(0)));
+        assert_eq!(parse("fork 0x10"), Ok(Command::Fork(16)));
+        assert!(parse("fork x").is_err_and(|error| error.contains("not a seed")));
+        assert_eq!(parse("return"), Ok(Command::Return { quiet: false }));
+        assert_eq!(parse("return quiet"), Ok(Command::Return { quiet: true }));
+        assert_eq!(parse("type  a  quiet"), Ok(Command::Type(b" a  quiet".to_vec())));
+        assert!(parse("type").is_err_and(|error| error.contains("`type`")));
     }
 
     #[test]

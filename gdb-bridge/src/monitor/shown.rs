@@ -29,7 +29,7 @@ impl ReplayTarget<'_> {
         if shown != wanted {
             let _ = writeln!(
                 text,
-                "`set architecture {}` and then `unset tdesc filename` make gdb read the description again",
+                "`exec-file` and then `unset tdesc filename` make gdb take it for {}; symbols stay",
                 wanted.name()
             );
         }
@@ -58,7 +58,7 @@ impl ReplayTarget<'_> {
             );
         }
         if self.symbols.elf().is_some() && !self.opened.ever() {
-            let _ = writeln!(text, "gdb has not read it: `file target:{PATH}` makes it");
+            let _ = writeln!(text, "gdb has not read it from here: `file target:{PATH}` makes it");
         }
         text.push_str(ADD);
         text

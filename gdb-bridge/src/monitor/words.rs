@@ -8,17 +8,19 @@ enum Group {
     Where,
     Past,
     State,
+    Branch,
     Session,
 }
 
 impl Group {
-    const ALL: [Self; 4] = [Self::Where, Self::Past, Self::State, Self::Session];
+    const ALL: [Self; 5] = [Self::Where, Self::Past, Self::State, Self::Branch, Self::Session];
 
     const fn title(self) -> &'static str {
         match self {
             Self::Where => "Where the machine stands, and going elsewhere",
             Self::Past => "What was before and comes after; the machine stays where it stands",
             Self::State => "What the machine looks like here",
+            Self::Branch => "Changing things and running live, in a branch of the recording",
             Self::Session => "This session",
         }
     }
@@ -141,6 +143,26 @@ static WORDS: &[Word] = &[
                and execute (x) as all entries on the way allow them, and where that is in physical memory if it is in one piece.",
     },
     Word {
+        name: "fork",
+        group: Group::Branch,
+        uses: &[("fork [SEED]", "leave the recording here for a branch")],
+        more: "In a branch registers and memory can be written, gdb's `set var`, `call`, `jump` and `return` work, and the machine \
+               runs live: SEED (0) decides what is left to chance. Everything else works as in a recording, backwards too, from \
+               where the branch was last changed on. The recording is never changed.",
+    },
+    Word {
+        name: "type",
+        group: Group::Branch,
+        uses: &[("type TEXT", "type on the guest's serial port")],
+        more: "In TEXT \\n, \\r, \\t, \\e, \\xHH and \\ooo are bytes. The guest is given them as it runs.",
+    },
+    Word {
+        name: "return",
+        group: Group::Branch,
+        uses: &[("return", "throw the branch away and go back to where it left the recording")],
+        more: "",
+    },
+    Word {
         name: "break-in",
         group: Group::Session,
         uses: &[
@@ -174,7 +196,7 @@ static WORDS: &[Word] = &[
     Word {
         name: "phys",
         group: Group::Session,
-        uses: &[("phys on|off", "take addresses of memory reads as physical; by the guest's page tables")],
+        uses: &[("phys on|off", "take addresses of memory as physical; by the guest's page tables")],
         more: "Breakpoints and watchpoints are linear addresses in any case.",
     },
     Word {
@@ -235,7 +257,7 @@ pub(super) fn help() -> String {
             text.push_str(&uses(word));
         }
     }
-    text.push_str("Registers and memory can be read but not changed. `monitor help COMMAND` says more.\n");
+    text.push_str("In a recording, registers and memory can be read but not changed. `monitor help COMMAND` says more.\n");
     text
 }
 

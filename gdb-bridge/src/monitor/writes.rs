@@ -6,8 +6,8 @@
 
 use std::fmt::Write;
 
-use recorder::{Exit, Position};
-use replayvm::machine::{Watch, WatchHit, WatchKind};
+use recorder::{Exit, ExitKind, Position};
+use replayvm::machine::{ExitFilter, Watch, WatchHit, WatchKind};
 use replayvm::timeline::{Extent, Progress, Reason, Stops};
 
 use super::failed;
@@ -22,6 +22,13 @@ pub(super) const WRITES_MAX: usize = 100;
 const VALUE_BYTES: u64 = 8;
 /// Bytes of an access that are shown.
 const SHOWN_BYTES: u64 = 16;
+
+/// Exits of steps that deliver something, and store what an instruction does not.
+const DELIVERIES: ExitFilter = ExitFilter::NONE
+    .with(ExitKind::Interrupt)
+    .with(ExitKind::Nmi)
+    .with(ExitKind::Exception)
+    .with(ExitKind::SoftwareInterrupt);
 
 /// The bytes that are looked at.
 struct Bytes {
@@ -185,11 +192,17 @@ impl ReplayTarget<'_> {
     fn tell(&mut self, hit: &WatchHit, bytes: &Bytes) -> Result<Told, String> {
         let (offset, gpa, len) = bytes.shown(hit);
         let rip = self.timeline.cpu().linear_rip();
-        let what = self.next_step();
+        let instruction = self.timeline.machine().disassemble_next();
         let mut seen = vec![0; len as usize];
         self.timeline.read_physical(gpa, &mut seen);
         let old = value(&seen);
-        self.timeline.step_forward().map_err(|error| failed(&error))?;
+        let deliveries = Stops { exits: DELIVERIES, ..Stops::default() };
+        let landing = self.timeline.step_forward_watching(&deliveries).map_err(|error| failed(&error))?;
+        let what = match landing.reason {
+            Reason::Exit(_, exit @ (Exit::Interrupt { .. } | Exit::Nmi)) => format!("delivery of {exit}"),
+            Reason::Exit(_, exit) => format!("{instruction}, delivery of {exit}"),
+            _ => instruction,
+        };
         self.timeline.read_physical(gpa, &mut seen);
         Ok(Told {
             at: hit.at,
@@ -199,23 +212,6 @@ impl ReplayTarget<'_> {
             old,
             new: value(&seen),
         })
-    }
-
-    /// What the next step does: an instruction, or the delivery of something.
-    fn next_step(&self) -> String {
-        let here = self.timeline.position();
-        let instruction = self.timeline.machine().disassemble_next();
-        let exits = self.timeline.opened().recording().exits_from(here);
-        for (_, exit) in exits.map_while(Result::ok).take_while(|(at, _)| *at == here) {
-            match exit {
-                Exit::Interrupt { .. } | Exit::Nmi => return format!("delivery of {exit}"),
-                Exit::Exception { .. } | Exit::SoftwareInterrupt { .. } => {
-                    return format!("{instruction}, delivery of {exit}");
-                }
-                _ => {}
-            }
-        }
-        instruction
     }
 }
 

@@ -226,6 +226,10 @@ pub struct Gdb {
     /// Where the cursor stands first: begin, end, or a position
     #[arg(long, default_value = "end", value_name = "POS")]
     pub at: String,
+    /// As what debuggers are shown the machine first [default: as what the file of symbols is for, or the mode in which the
+    /// guest stands]
+    #[arg(long, default_value = "auto", hide_default_value = true, value_name = "ARCH")]
+    pub arch: ShownAs,
     /// Start gdb here, connected, with the guest's symbols and commands that move along the recording
     #[arg(long)]
     pub launch: bool,
@@ -239,6 +243,20 @@ pub struct Gdb {
     /// With --launch: more arguments for gdb, after `--`
     #[arg(last = true, value_name = "GDB-ARGUMENT")]
     pub gdb_arguments: Vec<String>,
+}
+
+/// As what a debugger is shown the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ShownAs {
+    /// By the file of symbols, or by the mode of the guest.
+    Auto,
+    /// 64-bit code.
+    #[value(name = "x86-64")]
+    X86_64,
+    /// 32-bit code.
+    I386,
+    /// 16-bit code.
+    I8086,
 }
 
 /// `replayvm tui`

@@ -5,7 +5,6 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use recorder::EndReason;
 use replayvm::console::{Cleaner, Colours};
 use serde::Serialize;
 
@@ -53,20 +52,6 @@ pub fn bytes(number: u64) -> String {
         1024..1_048_576 => format!("{:.1} KiB", number as f64 / 1024.0),
         1_048_576..1_073_741_824 => format!("{:.1} MiB", number as f64 / 1_048_576.0),
         _ => format!("{:.1} GiB", number as f64 / 1_073_741_824.0),
-    }
-}
-
-/// How a run ended, in words.
-pub fn reason(reason: &EndReason) -> String {
-    match reason {
-        EndReason::DebugExit { code } => format!("exit code {code:#x}"),
-        EndReason::Reset => "reset".to_owned(),
-        EndReason::PowerOff => "power off".to_owned(),
-        EndReason::TripleFault => "triple fault".to_owned(),
-        EndReason::Hung => "hung: the CPU is idle and nothing will wake it".to_owned(),
-        EndReason::TickLimit => "limit of ticks reached".to_owned(),
-        EndReason::Interrupted => "interrupted".to_owned(),
-        other => format!("{other:?}"),
     }
 }
 

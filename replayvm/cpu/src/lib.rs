@@ -17,6 +17,8 @@ mod cpuid;
 mod decode;
 /// Exceptions and interrupts: from an event to its handler.
 mod deliver;
+/// Changing the CPU from outside.
+mod edit;
 /// What instructions do, one family a file.
 mod exec;
 /// Faults on their way to delivery.

@@ -9,7 +9,7 @@ use crate::segment::{Segment, SegmentName};
 use crate::state::{CpuState, Mode, cr0, cr4, dr6, efer};
 
 /// All flags that exist.
-const FLAGS: u64 = 0x003f_7fd7;
+pub(crate) const FLAGS: u64 = 0x003f_7fd7;
 
 impl CpuState {
     /// Checks a state that comes from outside (a file, a peer).

@@ -68,6 +68,11 @@ impl Cache {
         }
     }
 
+    /// Gives up those after a position.
+    pub fn forget_after(&mut self, position: Position) {
+        self.checkpoints.retain(|place, _| *place <= position);
+    }
+
     /// Gives up half of them, those of least use to a cursor at `cursor`.
     pub fn halve(&mut self, cursor: Position) {
         for _ in 0..self.checkpoints.len().div_ceil(2) {
@@ -77,7 +82,7 @@ impl Cache {
     }
 
     /// All of them, in order of position.
-    pub fn iter(&self) -> impl Iterator<Item = &Checkpoint> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Checkpoint> {
         self.checkpoints.values()
     }
 

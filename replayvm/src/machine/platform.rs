@@ -9,6 +9,7 @@ use super::clock::VirtualClock;
 use super::ram::GuestRam;
 use super::rom::Rom;
 use super::watch::WatchSet;
+use crate::console::{Printed, Source};
 use crate::devices::{Devices, Signal};
 
 /// Where RDRAND, RDSEED and the entropy device take their values from.
@@ -91,6 +92,10 @@ pub struct Platform {
     pub console: Vec<u8>,
     /// Whether console output is kept.
     pub keep_console: bool,
+    /// The same bytes, each with its position, while `keep_printed` is set.
+    pub printed: Vec<Printed>,
+    /// Whether console output is kept with positions.
+    pub keep_printed: bool,
     /// The guest asked for the end of the run.
     pub signal: Option<Signal>,
     /// No interrupt is taken before this tick (a perturbation).
@@ -131,6 +136,8 @@ impl Platform {
             stopped_on: None,
             console: Vec::new(),
             keep_console: false,
+            printed: Vec::new(),
+            keep_printed: false,
             signal: None,
             hold_until: 0,
             held: false,
@@ -226,6 +233,12 @@ impl Platform {
             if self.keep_console {
                 self.console.extend_from_slice(&serial);
                 self.console.extend_from_slice(&debug);
+            }
+            if self.keep_printed {
+                for (source, bytes) in [(Source::Serial, &serial), (Source::Debug, &debug)] {
+                    let printed = bytes.iter().map(|byte| Printed { at: position(at), source, byte: *byte });
+                    self.printed.extend(printed);
+                }
             }
         }
         self.devices_changed(at.tick);

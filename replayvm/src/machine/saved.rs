@@ -82,6 +82,7 @@ impl Machine {
         self.platform.stopped_on = None;
         self.platform.exits.clear();
         self.platform.console.clear();
+        self.platform.printed.clear();
         let _ = self.platform.watches.take_hit();
         self.cpu.state = state;
         self.cpu.state_changed();

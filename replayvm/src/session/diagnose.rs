@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use recorder::{Digest, Position};
 
-use super::{Driver, Halt, ReplayError, Replayed};
+use super::{Driver, Halt, ReplayError, Replayed, Rewindable};
 use crate::checkpoint::{Checkpoint, PageStore, RamTracker};
 use crate::engine::{Breakpoints, Difference, PlainEngine};
 use crate::machine::Machine;

@@ -3,6 +3,8 @@
 //! [`Inputs`](crate::session::Inputs) is the one seam between record and replay: live inputs become events, events become inputs. The machine and
 //! its devices cannot tell the two apart.
 
+/// Inputs of a machine that has left its recording.
+mod branch;
 /// The first step at which two engines differ.
 mod diagnose;
 /// Where a replayed run differs from its recording.
@@ -26,6 +28,7 @@ mod replayed;
 /// What a session is asked to do.
 mod settings;
 
+pub use branch::Branched;
 pub use diagnose::Diagnosis;
 pub use divergence::{Divergence, Expectation};
 pub use drive::{Driver, Ended, Halt};
@@ -90,6 +93,16 @@ pub trait Inputs: Send {
     /// # Errors
     /// An instruction has asked for something that the recording does not have.
     fn check(&self) -> Result<(), Divergence>;
+}
+
+/// Inputs of a run over which somebody goes back and forth.
+pub trait Rewindable: Inputs {
+    /// The machine stands at `at`, its inputs there applied: the next input is a later one.
+    fn stand_at(&mut self, at: Position);
+
+    /// Whether the run comes to rest wherever the machine has been given its inputs: an idle CPU may have jumped ahead in
+    /// virtual time there.
+    fn rest_at_inputs(&mut self, rests: bool);
 }
 
 /// Why a session could not go on.

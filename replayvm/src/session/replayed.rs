@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use recorder::{Event, Position};
 
-use super::{Divergence, Inputs};
+use super::{Divergence, Inputs, Rewindable};
 use crate::devices::TimerSource;
 use crate::machine::Entropy;
 
@@ -66,19 +66,6 @@ impl Replayed {
     #[must_use]
     pub fn events(&self) -> &[(Position, Event)] {
         &self.events
-    }
-
-    /// The machine stands at `at`, its inputs there applied: the next input is a later one.
-    pub fn stand_at(&mut self, at: Position) {
-        let past = Position::new(at.tick, at.offset.max(1));
-        self.next = self.timed.partition_point(|(position, _)| *position < past);
-        self.entropy.missing.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    /// Whether the run comes to rest wherever the machine has been given its inputs: an idle CPU may have jumped ahead in
-    /// virtual time there.
-    pub fn rest_at_inputs(&mut self, rests: bool) {
-        self.rests = rests;
     }
 
     /// The next event at `at` if it is one that `take` accepts.
@@ -151,6 +138,18 @@ impl Inputs for Replayed {
     fn check(&self) -> Result<(), Divergence> {
         let missing = self.entropy.missing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         missing.map_or(Ok(()), Err)
+    }
+}
+
+impl Rewindable for Replayed {
+    fn stand_at(&mut self, at: Position) {
+        let past = Position::new(at.tick, at.offset.max(1));
+        self.next = self.timed.partition_point(|(position, _)| *position < past);
+        self.entropy.missing.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn rest_at_inputs(&mut self, rests: bool) {
+        self.rests = rests;
     }
 }
 

@@ -61,6 +61,9 @@ impl Timeline {
             drop(ended);
             walk
         });
+        for worker in workers.iter_mut().flatten() {
+            self.statistics.add(std::mem::take(&mut worker.statistics));
+        }
         self.workers = workers;
         walk
     }

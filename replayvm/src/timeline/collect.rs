@@ -40,7 +40,7 @@ impl Timeline {
         limit: usize,
         supervisor: &mut dyn Supervisor,
     ) -> Result<Collected, TimelineError> {
-        let stretches = self.stretches_between(from.max(self.begin()), to.min(self.end), stops);
+        let stretches = self.stretches_between(from.max(self.begin()), to.min(self.end()), stops);
         let mut hits = Vec::new();
         let mut searched = from;
         if limit == 0 {
@@ -83,7 +83,7 @@ impl Timeline {
         let mut checkpoint = self.opened.checkpoint_at_or_before(from);
         while from < to {
             let next = checkpoint + 1;
-            let last = next >= self.opened.checkpoints();
+            let last = self.branch.is_some() || next >= self.opened.checkpoints();
             let end = if last { to } else { self.opened.checkpoint_position(next).min(to) };
             if !self.can_skip(checkpoint, pages.as_deref()) {
                 stretches.push(Stretch { from, to: end });

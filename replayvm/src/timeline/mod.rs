@@ -5,8 +5,12 @@
 
 /// Replays apart from the cursor's, beside each other.
 mod aside;
+/// Leaving the recording and coming back.
+mod branch;
 /// All stops between two positions.
 mod collect;
+/// Changing the machine under the cursor.
+mod edit;
 /// Where a run meets what it is to stop on.
 mod hits;
 /// What the cursor shows of the machine it stands on.
@@ -35,7 +39,9 @@ use recorder::Position;
 use replayvm_cpu::CpuState;
 
 pub use crate::engine::AddressSpace;
+pub use branch::{Branch, Over};
 pub use collect::{Collected, Extent};
+pub use edit::EditError;
 pub use hits::Hit;
 pub use pins::{InMemory, MAX_PINS, PinError};
 pub use statistics::Statistics;
@@ -84,6 +90,8 @@ pub struct Timeline {
     cache: Cache,
     pins: BTreeMap<Position, Checkpoint>,
     marks: BTreeMap<String, Position>,
+    /// The machine has left the recording, and `inputs`, `cache` and `marks` wait for it to come back.
+    branch: Option<Box<Branch>>,
     end: Position,
     chunk_ticks: u64,
     cached_bytes: usize,
@@ -151,6 +159,7 @@ impl Timeline {
             cache: Cache::new(CACHED_CHECKPOINTS),
             pins: BTreeMap::new(),
             marks: BTreeMap::new(),
+            branch: None,
             end,
             chunk_ticks: CHUNK_TICKS,
             cached_bytes: CACHED_BYTES,
@@ -175,16 +184,21 @@ impl Timeline {
         self.driver.machine.position()
     }
 
-    /// The first position of the recording.
+    /// The first position of the recording, or of the branch.
     #[must_use]
     pub fn begin(&self) -> Position {
-        self.opened.checkpoint_position(0)
+        self.branch.as_ref().map_or_else(|| self.opened.checkpoint_position(0), |branch| branch.begin())
     }
 
-    /// The last position of the recording.
+    /// The last position of the recording; of a branch, the farthest one to which it has been run.
     #[must_use]
     pub fn end(&self) -> Position {
-        self.end
+        self.branch.as_ref().map_or(self.end, |branch| branch.reached())
+    }
+
+    /// How far the machine can be run: a branch goes on until the guest's run is over.
+    pub(super) fn limit(&self) -> Position {
+        self.branch.as_ref().map_or(self.end, |branch| branch.end())
     }
 
     /// Instructions retired since power-on.
@@ -256,13 +270,15 @@ impl Timeline {
 
     /// Gives the cursor's place a name.
     pub fn mark(&mut self, name: &str) {
-        self.marks.insert(name.to_owned(), self.position());
+        let position = self.position();
+        let marks = self.branch.as_mut().map_or(&mut self.marks, |branch| &mut branch.marks);
+        marks.insert(name.to_owned(), position);
     }
 
-    /// The named places.
+    /// The named places, of the recording or of the branch.
     #[must_use]
     pub fn marks(&self) -> &BTreeMap<String, Position> {
-        &self.marks
+        self.branch.as_ref().map_or(&self.marks, |branch| &branch.marks)
     }
 
     /// Forward to the next stop, or to the end.
@@ -274,7 +290,7 @@ impl Timeline {
         stops: &Stops,
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
-        self.run_forward_until(self.end, stops, supervisor)
+        self.run_forward_until(self.limit(), stops, supervisor)
     }
 
     /// The same, at most to `until` or to the first position that exists after it. A step that begins before it is looked at.
@@ -289,7 +305,7 @@ impl Timeline {
     ) -> Result<Landing, TimelineError> {
         self.recover()?;
         self.arm(stops);
-        let result = self.run_armed(until.min(self.end), &stops.breakpoints(), supervisor);
+        let result = self.run_armed(until.min(self.limit()), &stops.breakpoints(), supervisor);
         self.disarm();
         result
     }
@@ -305,11 +321,14 @@ impl Timeline {
         loop {
             let now = self.position();
             if now >= until {
-                let reason = if until >= self.end { Reason::End } else { Reason::Reached };
+                let reason = if until >= self.limit() { Reason::End } else { Reason::Reached };
                 return Ok(Landing { position: now, reason });
             }
             if !supervisor.go_on(Progress { position: now, goal: until }) {
                 return Ok(Landing { position: now, reason: Reason::Interrupted });
+            }
+            if self.branch.as_ref().is_some_and(|branch| branch.leaves_checkpoint(now)) {
+                self.leave_checkpoint(now)?;
             }
             let chunk = pace.next(&self.driver.machine).min(until);
             let halt = self.advance(chunk, breakpoints)?;
@@ -341,10 +360,14 @@ impl Timeline {
     fn advance(&mut self, until: Position, breakpoints: &Breakpoints) -> Result<Halt, TimelineError> {
         self.sound = false;
         let (tick, instructions) = (self.position().tick, self.instructions());
-        let halt = self.driver.run(&mut self.inputs, until, breakpoints)?;
+        let halt = match &mut self.branch {
+            Some(branch) => branch.advance(&mut self.driver, until, breakpoints)?,
+            None => self.driver.run(&mut self.inputs, until, breakpoints)?,
+        };
         self.statistics.ticks += self.position().tick.saturating_sub(tick);
         self.statistics.instructions += self.instructions().saturating_sub(instructions);
         if let Halt::Ended(reason) = &halt
+            && self.branch.is_none()
             && self.position() < self.end
         {
             let (at, reason, recorded) = (self.position(), reason.clone(), self.end);
@@ -356,7 +379,11 @@ impl Timeline {
 
     /// After an error: puts the cursor on the nearest checkpoint at or before the place where it came about.
     fn recover(&mut self) -> Result<(), TimelineError> {
-        if self.sound { Ok(()) } else { self.stand_before(self.position().min(self.end).max(self.begin())) }
+        if self.sound {
+            Ok(())
+        } else {
+            self.stand_before(self.position().min(self.limit()).max(self.begin()))
+        }
     }
 
     fn arm(&mut self, stops: &Stops) {

@@ -26,6 +26,9 @@ pub enum PinError {
         /// What they may take.
         limit: usize,
     },
+    /// What is in a branch goes with it.
+    #[error("in a branch no places are kept: its marks and its checkpoints go with it")]
+    Branch,
     /// The cursor could not be put into a defined state.
     #[error(transparent)]
     Timeline(#[from] TimelineError),
@@ -48,6 +51,9 @@ impl Timeline {
     /// # Errors
     /// There are too many such places, or they are too large: half of what the timeline may keep in memory is for them.
     pub fn pin(&mut self) -> Result<Position, PinError> {
+        if self.branch.is_some() {
+            return Err(PinError::Branch);
+        }
         let here = self.keep_here()?;
         if self.pins.contains_key(&here) {
             return Ok(here);
@@ -55,11 +61,7 @@ impl Timeline {
         if self.pins.len() >= MAX_PINS {
             return Err(PinError::Many);
         }
-        let checkpoint = Checkpoint {
-            position: here,
-            sections: self.driver.machine.save(),
-            pages: self.tracker.map().clone(),
-        };
+        let checkpoint = self.checkpoint_here().map_err(TimelineError::from)?;
         let maps = self.pins.values().map(|pin| &pin.pages).chain([&checkpoint.pages]);
         let (bytes, limit) = (self.store.kept_bytes_of(maps), self.cached_bytes / 2);
         if bytes > limit {
@@ -82,7 +84,7 @@ impl Timeline {
     /// What is in memory.
     #[must_use]
     pub fn in_memory(&self) -> InMemory {
-        InMemory { checkpoints: self.cache.len(), bytes: self.store.kept_bytes(), limit: self.cached_bytes }
+        InMemory { checkpoints: self.cache().len(), bytes: self.store.kept_bytes(), limit: self.cached_bytes }
     }
 
     /// The checkpoints in memory after one position and before another, in their order.

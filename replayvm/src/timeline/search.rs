@@ -99,7 +99,8 @@ impl Timeline {
         stops: &Stops,
         supervisor: &mut dyn Supervisor,
     ) -> Result<Search, TimelineError> {
-        match self.remembered.as_ref().map_or(Known::Nothing, |known| known.before(high, stops)) {
+        let remembered = self.remembered.as_ref().filter(|_| self.takes_shortcuts());
+        match remembered.map_or(Known::Nothing, |known| known.before(high, stops)) {
             Known::Hit(hit) => return Ok(Search::Hit(hit)),
             Known::NoneFrom(low) => high = low,
             Known::Nothing => {}
@@ -108,7 +109,7 @@ impl Timeline {
         let nearest = self.opened.checkpoint_at_or_before(strictly_before(high));
         let pages = self.pages_to_write(stops);
         let pages = pages.as_deref();
-        let mut alone = self.processors <= 1;
+        let mut alone = self.processors <= 1 || self.branch.is_some();
         while high > self.begin() {
             let interval = self.opened.checkpoint_at_or_before(strictly_before(high));
             if self.can_skip(interval, pages) {
@@ -178,12 +179,19 @@ impl Timeline {
     }
 
     fn remember(&mut self, stops: &Stops, low: Position, high: Position, hits: Hits) {
-        self.remembered = self.shortcuts.then(|| Remembered { stops: stops.clone(), low, high, hits });
+        if self.takes_shortcuts() {
+            self.remembered = Some(Remembered { stops: stops.clone(), low, high, hits });
+        }
+    }
+
+    /// What is known of the recording is known of no branch.
+    fn takes_shortcuts(&self) -> bool {
+        self.shortcuts && self.branch.is_none()
     }
 
     /// The pages of which one must be written where a run is to stop; `None` if it may stop without that.
     pub(super) fn pages_to_write(&self, stops: &Stops) -> Option<Vec<Pages>> {
-        stops.pages_to_write(self.driver.machine.platform.ram.bytes()).filter(|_| self.shortcuts)
+        stops.pages_to_write(self.driver.machine.platform.ram.bytes()).filter(|_| self.takes_shortcuts())
     }
 
     /// Whether none of these pages was written between a stored checkpoint and the next one.

@@ -4,7 +4,7 @@ use recorder::Position;
 
 use super::pins::kept_at_or_before;
 use super::{Landing, Progress, Reason, Supervisor, Timeline, TimelineError};
-use crate::checkpoint::{Checkpoint, approach};
+use crate::checkpoint::{Cache, approach};
 use crate::engine::Breakpoints;
 use crate::machine::RamError;
 use crate::session::{Halt, Pace};
@@ -27,7 +27,7 @@ impl Timeline {
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
         self.statistics.seeks += 1;
-        let target = target.min(self.end).max(self.begin());
+        let target = target.min(self.limit()).max(self.begin());
         self.stand_before(target)?;
         let start = self.position();
         let mut waypoints = waypoints(start, target, self.nearest_ticks(target));
@@ -35,7 +35,7 @@ impl Timeline {
         loop {
             let now = self.position();
             if now >= target {
-                let reason = if now >= self.end { Reason::End } else { Reason::Reached };
+                let reason = if now >= self.limit() { Reason::End } else { Reason::Reached };
                 return Ok(Landing { position: now, reason });
             }
             if !supervisor.go_on(Progress { position: now, goal: target }) {
@@ -67,7 +67,7 @@ impl Timeline {
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
         self.recover()?;
-        let target = target.min(self.end);
+        let target = target.min(self.limit());
         if target > self.position() {
             self.stand_before(target)?;
         }
@@ -96,6 +96,9 @@ impl Timeline {
 
     /// How many ticks of the kind that lie around `target` are as much work as [`NEAREST_TICKS`] mostly are.
     fn nearest_ticks(&self, target: Position) -> u64 {
+        if self.branch.is_some() {
+            return NEAREST_TICKS;
+        }
         let checkpoints = self.opened.recording().checkpoints();
         let index = self.opened.checkpoint_at_or_before(target).min(checkpoints.len().saturating_sub(2));
         let (Some(before), Some(after)) = (checkpoints.get(index), checkpoints.get(index + 1)) else {
@@ -108,30 +111,33 @@ impl Timeline {
 
     /// Where the last checkpoint at or before `target` is.
     pub(super) fn nearest(&self, target: Position) -> Position {
+        if let Some(branch) = &self.branch {
+            return branch.nearest_position(target);
+        }
         let stored = self.opened.checkpoint_position(self.opened.checkpoint_at_or_before(target));
         kept_at_or_before(&self.pins, &self.cache, target).map_or(stored, |kept| kept.position.max(stored))
     }
 
     /// Restores the last checkpoint at or before `target`.
     pub(super) fn restore_nearest(&mut self, target: Position) -> Result<(), TimelineError> {
-        let stored = self.opened.checkpoint_at_or_before(target);
-        let stored_position = self.opened.checkpoint_position(stored);
-        let read;
-        let checkpoint = match kept_at_or_before(&self.pins, &self.cache, target) {
-            Some(kept) if kept.position >= stored_position => kept,
-            _ => {
-                read = self.opened.checkpoint(stored)?;
-                &read
-            }
-        };
         self.sound = false;
-        crate::recording::restore(
-            &mut self.driver,
-            &mut self.tracker,
-            checkpoint,
-            &mut self.inputs,
-            &self.store,
-        )?;
+        let Self { driver, tracker, store, .. } = self;
+        if let Some(branch) = &mut self.branch {
+            let (checkpoint, inputs) = branch.nearest(target);
+            crate::recording::restore(driver, tracker, checkpoint, inputs, store)?;
+        } else {
+            let stored = self.opened.checkpoint_at_or_before(target);
+            let stored_position = self.opened.checkpoint_position(stored);
+            let read;
+            let checkpoint = match kept_at_or_before(&self.pins, &self.cache, target) {
+                Some(kept) if kept.position >= stored_position => kept,
+                _ => {
+                    read = self.opened.checkpoint(stored)?;
+                    &read
+                }
+            };
+            crate::recording::restore(driver, tracker, checkpoint, &mut self.inputs, store)?;
+        }
         self.sound = true;
         self.statistics.restores += 1;
         Ok(())
@@ -139,18 +145,21 @@ impl Timeline {
 
     /// Keeps the present state in memory.
     pub(super) fn leave_checkpoint(&mut self, cursor: Position) -> Result<(), TimelineError> {
-        let position = self.position();
-        if self.cache.contains(position) {
+        if self.cache().contains(self.position()) {
             return Ok(());
         }
-        self.look()?;
-        let sections = self.driver.machine.save();
+        let checkpoint = self.checkpoint_here()?;
         self.statistics.checkpoints += 1;
-        self.cache.insert(Checkpoint { position, sections, pages: self.tracker.map().clone() }, cursor);
+        self.branch.as_mut().map_or(&mut self.cache, |branch| &mut branch.cache).insert(checkpoint, cursor);
         if self.store.kept_bytes() > self.cached_bytes {
             self.make_room(cursor);
         }
         Ok(())
+    }
+
+    /// The checkpoints in memory, of the recording or of the branch.
+    pub(super) fn cache(&self) -> &Cache {
+        self.branch.as_ref().map_or(&self.cache, |branch| &branch.cache)
     }
 
     /// Brings the map of RAM up to date, and keeps what has changed.
@@ -169,14 +178,30 @@ impl Timeline {
     /// itself holds stays: the next checkpoint names it.
     fn make_room(&mut self, cursor: Position) {
         loop {
-            let pinned = self.pins.values().map(|pin| &pin.pages);
-            let maps = pinned.chain(self.cache.maps()).chain([self.tracker.map()]);
-            self.store.forget_all_but(maps);
-            if self.cache.is_empty() || self.store.kept_bytes() <= self.cached_bytes / 4 * 3 {
+            self.forget_unnamed();
+            if self.store.kept_bytes() <= self.cached_bytes / 4 * 3 {
                 return;
             }
-            self.cache.halve(cursor);
+            // In a branch, those of the recording are given up first.
+            let cache = match &mut self.branch {
+                Some(branch) if self.cache.is_empty() => &mut branch.cache,
+                _ => &mut self.cache,
+            };
+            if cache.is_empty() {
+                return;
+            }
+            cache.halve(cursor);
         }
+    }
+
+    /// Gives up pages that no checkpoint names any more.
+    pub(super) fn forget_unnamed(&mut self) {
+        let branch = self.branch.iter().flat_map(|branch| {
+            branch.kept().into_iter().map(|checkpoint| &checkpoint.pages).chain(branch.cache.maps())
+        });
+        let pinned = self.pins.values().map(|pin| &pin.pages);
+        let maps = pinned.chain(self.cache.maps()).chain(branch).chain([self.tracker.map()]);
+        self.store.forget_all_but(maps);
     }
 }
 

@@ -23,7 +23,7 @@ impl Timeline {
     pub fn step_forward_watching(&mut self, stops: &Stops) -> Result<Landing, TimelineError> {
         self.recover()?;
         let now = self.position();
-        if now >= self.end {
+        if now >= self.limit() {
             return Ok(Landing { position: now, reason: Reason::End });
         }
         let reason = self.watched_step(stops)?.unwrap_or(Reason::Reached);

@@ -83,7 +83,7 @@ pub enum Reason {
 /// How far a long operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Where the replay is.
+    /// Where the replay is; where there are several, up to where everything is searched.
     pub position: Position,
     /// Where it is going at the farthest.
     pub goal: Position,
@@ -120,6 +120,8 @@ mod tests {
         assert_eq!(pages(&stops), Some(vec![1..=2, 5..=5]));
         assert_eq!(pages(&Stops::default()), Some(Vec::new()));
         assert_eq!(pages(&Stops { addresses: vec![0x1000], ..stops.clone() }), None);
+        let space = AddressSpace::of_cr3(0x1000);
+        assert_eq!(pages(&Stops { bound: vec![(0x1000, space)], ..stops.clone() }), None);
         assert_eq!(pages(&Stops { exits: ExitFilter::ALL, ..stops.clone() }), None);
         for other in [
             watch(0x1000, 1, WatchKind::Read),

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use gdb_bridge::architecture::Architecture;
 use gdb_bridge::{GDB_PYTHON, GdbFiles, GuestSymbols, Listen, ServeError, ServeOptions, serve};
 use recorder::Position;
 use replayvm::symbols::{self, Origin};
 use replayvm::timeline::{Timeline, unsupervised};
 
-use crate::args::Gdb;
+use crate::args::{Gdb, ShownAs};
 use crate::failure::{FINE, Failure};
 
 const DEFAULT_PORT: u16 = 1234;
@@ -60,7 +61,7 @@ fn wait_for_gdb(arguments: &Gdb, recording: &Path, timeline: &mut Timeline) -> R
         );
     }
     let symbols = Arc::new(guest_symbols(arguments, recording, timeline)?);
-    let options = ServeOptions { once: arguments.once, stop, symbols };
+    let options = ServeOptions { once: arguments.once, stop, symbols, architecture: architecture(arguments) };
     let file = recording.display();
     serve(timeline, &listen, &options, |at| {
         println!("{file} waits for gdb: gdb -ex 'target remote {at}'");
@@ -92,7 +93,8 @@ fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, F
     };
     let extra: Vec<OsString> = arguments.gdb_arguments.iter().map(OsString::from).collect();
     let stop = Arc::new(AtomicBool::new(false));
-    let options = ServeOptions { once: false, stop: Arc::clone(&stop), symbols };
+    let options =
+        ServeOptions { once: false, stop: Arc::clone(&stop), symbols, architecture: architecture(arguments) };
     let (ready, started) = mpsc::channel::<Listen>();
     thread::scope(|scope| {
         let (files, extra, stop) = (&files, &extra, &stop);
@@ -133,6 +135,16 @@ fn guest_symbols(arguments: &Gdb, recording: &Path, timeline: &Timeline) -> Resu
         Origin::Memory => Vec::new(),
     };
     Ok(GuestSymbols::new(file, Some(found)))
+}
+
+/// As what the debugger is to be shown the machine, if the person says so.
+fn architecture(arguments: &Gdb) -> Option<Architecture> {
+    match arguments.arch {
+        ShownAs::Auto => None,
+        ShownAs::X86_64 => Some(Architecture::X86_64),
+        ShownAs::I386 => Some(Architecture::I386),
+        ShownAs::I8086 => Some(Architecture::I8086),
+    }
 }
 
 fn run_gdb(files: &GdbFiles, at: &Listen, extra: &[OsString]) -> Result<ExitStatus, Failure> {

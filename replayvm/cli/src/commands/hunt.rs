@@ -157,7 +157,7 @@ fn fork(
         }
         Start::Ended(EndReason::Interrupted, _) => Ok(None),
         Start::Ended(reason, at) => {
-            let how = output::reason(&reason);
+            let how = reason.to_string();
             let text = format!("the guest ended ({how}) at {at} without having printed `{text}`");
             Err(Failure::input_text(text).hint("--vary-after with a text that the guest prints"))
         }

@@ -247,7 +247,7 @@ fn end_row(end: &End, arguments: &Info) -> Result<EndRow, Failure> {
         position: end.position.to_string(),
         rip,
         place,
-        reason: output::reason(&end.reason),
+        reason: end.reason.to_string(),
         instructions: end.instructions,
         digest: end.digest.to_string(),
     })

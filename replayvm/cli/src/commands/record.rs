@@ -49,7 +49,7 @@ impl Report {
             guest: guest.to_owned(),
             seed,
             passed: outcome.passed,
-            reason: output::reason(&outcome.end.reason),
+            reason: outcome.end.reason.to_string(),
             position: outcome.end.position.to_string(),
             instructions: outcome.end.instructions,
             digest: outcome.end.digest.to_string(),

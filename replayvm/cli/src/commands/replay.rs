@@ -82,7 +82,7 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
                 .map(|(name, digest)| (name.clone(), digest.to_string()))
                 .collect(),
             instructions: report.instructions,
-            reason: report.reason.as_ref().map(output::reason),
+            reason: report.reason.as_ref().map(ToString::to_string),
             checkpoints_checked: report.checkpoints,
             exits_checked: report.exits,
             recovered,
@@ -102,7 +102,7 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
         grouped(report.checkpoints)
     );
     if let Some(reason) = &report.reason {
-        println!("the run ended by itself: {}", output::reason(reason));
+        println!("the run ended by itself: {reason}");
     }
     if let Some(place) = place {
         println!("at {rip:#x} {place}");

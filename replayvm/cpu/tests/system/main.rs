@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod debug;
+mod edits;
 mod events;
 mod machine;
 mod modes;

@@ -90,7 +90,7 @@ impl CpuState {
     }
 
     /// Sets the control word, and in the status word whether an exception is now unmasked.
-    pub(super) fn set_control(&mut self, value: u16) {
+    pub(crate) fn set_control(&mut self, value: u16) {
         self.fcw = value & CONTROL_MASK | CONTROL_FIXED;
         self.fsw &= !PENDING;
         if self.fsw & !self.fcw & EXCEPTIONS != 0 {
