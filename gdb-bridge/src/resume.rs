@@ -209,7 +209,7 @@ impl ReplayTarget<'_> {
     /// on: the run that it was meant for is this one.
     fn is_interrupted_already(&mut self, action: Action) -> bool {
         let runs = matches!(action, Action::Continue | Action::ReverseContinue);
-        runs && self.overtaken.take().is_some_and(|pressed| pressed.within(OVERTAKEN))
+        runs && self.overtaken.take().is_some_and(|pressed| pressed.elapsed() <= OVERTAKEN)
     }
 
     /// The next watchpoint that the step at which the machine stands has hit and that gdb still wants to know of.

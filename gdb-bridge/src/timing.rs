@@ -20,16 +20,16 @@ impl Begun {
         Self(Instant::now())
     }
 
-    /// Whether that is not long ago.
-    pub(crate) fn within(&self, time: Duration) -> bool {
-        self.0.elapsed() <= time
+    /// How long ago that was.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 
 impl Timing {
     /// A command has ended.
     pub(crate) fn ended(&mut self, what: impl Into<String>, begun: &Begun) {
-        self.last = Some((what.into(), begun.0.elapsed()));
+        self.last = Some((what.into(), begun.elapsed()));
     }
 
     /// The last one.
