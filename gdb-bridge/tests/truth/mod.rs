@@ -251,12 +251,15 @@ fn contents(timeline: &Timeline, watches: &[Watch]) -> Vec<Vec<u8>> {
     watches.iter().map(read).collect()
 }
 
+/// First bytes and lengths, physical.
+type Ranges = Vec<(u64, u64)>;
+
 /// Where Linux has all physical memory, without KASLR.
 const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
 
 /// Places that are accessed, and some on the stacks of the time, that lie at the same physical addresses all the time: each
 /// with its ranges.
-fn places(timeline: &mut Timeline, from: u64, random: &mut ChaCha8Rng) -> Vec<(Place, Vec<(u64, u64)>)> {
+fn places(timeline: &mut Timeline, from: u64, random: &mut ChaCha8Rng) -> Vec<(Place, Ranges)> {
     let mut pick = |limit: u64| random.next_u64() % limit;
     let end = timeline.end().tick;
     let everything = vec![Watch { gpa: 0, len: u64::MAX, kind: WatchKind::Access }];
@@ -282,7 +285,7 @@ fn places(timeline: &mut Timeline, from: u64, random: &mut ChaCha8Rng) -> Vec<(P
     }
     let mut known = HashSet::new();
     candidates.retain(|candidate| known.insert(*candidate));
-    let mut seen: Vec<Vec<Option<Vec<(u64, u64)>>>> = Vec::new();
+    let mut seen: Vec<Vec<Option<Ranges>>> = Vec::new();
     for _ in 0..8 {
         timeline.seek(Position::new(from + pick(end - from), 0), &mut unsupervised()).unwrap();
         seen.push(candidates.iter().map(|(linear, len)| ranges(timeline, *linear, *len)).collect());
@@ -307,7 +310,7 @@ fn places(timeline: &mut Timeline, from: u64, random: &mut ChaCha8Rng) -> Vec<(P
 }
 
 /// Where linear memory is, page by page.
-fn ranges(timeline: &Timeline, linear: u64, len: u64) -> Option<Vec<(u64, u64)>> {
+fn ranges(timeline: &Timeline, linear: u64, len: u64) -> Option<Ranges> {
     let border = (0x1000 - linear % 0x1000).min(len);
     let mut ranges = vec![(timeline.translate(linear)?, border)];
     if border < len {
