@@ -230,9 +230,9 @@ fn calls_and_the_state_of_the_machine_are_what_monitor_says_of_them() {
     let text = gdb(&[
         "seek 2ms",
         "echo A\\n",
-        "calls lost_update::count 100000..101000",
+        "calls lost_update::count 100000..102000",
         "echo B\\n",
-        "monitor calls lost_update::count 100000..101000",
+        "monitor calls lost_update::count 100000..102000",
         "echo C\\n",
         "rvm-info pagetable &lost_update::COUNTER",
         "echo D\\n",
