@@ -95,6 +95,8 @@ fn gdb_follows_a_guest_from_16_over_32_to_64_bit_code_and_back() {
     let (file, elf) = modes(folder.path());
     let at = |name| format!("break *{:#x}", address(&elf, name));
     let upper = address(&elf, "deep") + 0xffff_ffff_8000_0000;
+    // What the help says of files of one's own: moved, and where their code is.
+    let moved = format!("add-symbol-file {} -o 0xffffffff80000000", path_text(&elf));
     let (real, inner, high) = (at("real"), at("inner"), format!("break *{upper:#x}"));
     let text = launched(
         &file,
@@ -122,6 +124,9 @@ fn gdb_follows_a_guest_from_16_over_32_to_64_bit_code_and_back() {
             "x/2i $pc",
             "show architecture",
             "p/x $rip",
+            &moved,
+            "info symbol $pc",
+            "backtrace 1",
             "echo BACK\\n",
             "reverse-stepi 4",
             "x/i $pc",
@@ -155,6 +160,7 @@ fn gdb_follows_a_guest_from_16_over_32_to_64_bit_code_and_back() {
     let wide = between(&text, "WIDE\n", "BACK\n");
     assert!(wide.contains(&format!("{upper:#x}")) && wide.contains("ret"), "{text}");
     assert!(wide.contains("currently \"i386:x86-64\""), "{text}");
+    assert!(wide.contains("deep in section .text") && wide.contains(" in deep ()"), "{text}");
     let back = between(&text, "BACK\n", "AGAIN\n");
     assert!(back.contains("ljmp   $0x18,") && back.contains("currently \"i386\""), "{text}");
     let again = between(&text, "AGAIN\n", "SOUGHT\n");
