@@ -351,6 +351,14 @@ fn what_is_no_packet_ends_the_session_and_nothing_else() {
 
 /// Packets that gdb sends, for mutation.
 const SEEDS: &[&str] = &[
+    "qThreadExtraInfo,p1.1",
+    "qXfer:exec-file:read:1:0,100",
+    "vFile:setfs:0",
+    "vFile:open:2f67756573742e656c66,0,0",
+    "vFile:fstat:3",
+    "vFile:pread:3,4000,0",
+    "vFile:close:3",
+    "qRcmd,617263682069333836",
     "qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386",
     "vMustReplyEmpty",
     "Hg0",
@@ -457,7 +465,9 @@ fn whatever_a_client_sends_its_session_ends_and_the_timeline_lives() {
             }
         })
     };
-    let options = ServeOptions { stop: Arc::clone(&stop), ..ServeOptions::default() };
+    let image = corpora::find("lost-update").unwrap().image;
+    let symbols = Arc::new(GuestSymbols::new(image.to_vec(), None));
+    let options = ServeOptions { stop: Arc::clone(&stop), symbols, ..ServeOptions::default() };
     for round in 0..1500 {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut reader = theirs.try_clone().unwrap();
