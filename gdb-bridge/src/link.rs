@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -15,18 +15,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::refusal;
+use crate::server::Door;
 
 /// What gdb sends for Ctrl-C.
 const INTERRUPT: u8 = 0x03;
 /// Bytes of what a client sends ahead of the answer that are kept; what is more stays in the socket.
 const AHEAD_BYTES: usize = 1 << 16;
-/// A client that reads nothing for this long is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a wait looks whether the server is to stop.
+/// How often a wait looks whether the server is to stop, and whether somebody else is at the door.
 const WAIT: Duration = Duration::from_millis(100);
+/// A client that reads nothing for so many waits, half a minute, is given up.
+const WAITS_TO_WRITE: u32 = 300;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -43,20 +44,9 @@ impl Stream {
             Self::Tcp(stream) => {
                 // Packets are small and each waits for its answer.
                 stream.set_nodelay(true)?;
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))
+                stream.set_nonblocking(false)
             }
-            Self::Unix(stream) => {
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))
-            }
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.write_all(bytes),
-            Self::Unix(stream) => stream.write_all(bytes),
+            Self::Unix(stream) => stream.set_nonblocking(false),
         }
     }
 
@@ -90,6 +80,8 @@ struct Inner {
     refusal: Option<String>,
     closed: bool,
     stop: Arc<AtomicBool>,
+    /// Where others come that cannot be served meanwhile.
+    door: Option<Rc<Door>>,
 }
 
 impl Link {
@@ -106,7 +98,13 @@ impl Link {
             refusal: None,
             closed: false,
             stop,
+            door: None,
         }))))
+    }
+
+    /// Tells whoever comes to `door` meanwhile that they cannot be served.
+    pub(crate) fn minds(&self, door: Rc<Door>) {
+        self.0.borrow_mut().door = Some(door);
     }
 
     /// The next byte; waits for it. `None` when the client has gone or the server is to stop.
@@ -161,7 +159,19 @@ impl Inner {
             if readable(&self.stream, WAIT)? {
                 self.receive()?;
             }
+            self.mind_the_door();
         }
+    }
+
+    fn mind_the_door(&self) {
+        if let Some(door) = &self.door {
+            door.see_who_is_there(|| self.has_gone());
+        }
+    }
+
+    /// Whether the client has gone, even if what it has said before is still to be read.
+    fn has_gone(&self) -> bool {
+        self.closed || ready(&self.stream, PollFlags::RDHUP, Duration::ZERO).unwrap_or(true)
     }
 
     /// Takes in what the socket has; the socket has something.
@@ -181,6 +191,18 @@ impl Inner {
         if self.stop.load(Ordering::Relaxed) {
             return true;
         }
+        self.take_what_is_there();
+        self.mind_the_door();
+        // Acknowledgements may come before it, packets may not: gdb sends none while the machine runs.
+        let first = self.incoming.iter().position(|byte| *byte != b'+');
+        if let Some(index) = first.filter(|index| self.incoming[*index] == INTERRUPT) {
+            self.incoming.remove(index);
+            return true;
+        }
+        self.closed
+    }
+
+    fn take_what_is_there(&mut self) {
         while self.incoming.len() < AHEAD_BYTES {
             let mut bytes = [0; 4096];
             match rustix::net::recv(&self.stream, &mut bytes[..], RecvFlags::DONTWAIT) {
@@ -197,13 +219,6 @@ impl Inner {
                 }
             }
         }
-        // Acknowledgements may come before it, packets may not: gdb sends none while the machine runs.
-        let first = self.incoming.iter().position(|byte| *byte != b'+');
-        if let Some(index) = first.filter(|index| self.incoming[*index] == INTERRUPT) {
-            self.incoming.remove(index);
-            return true;
-        }
-        self.closed
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -217,15 +232,42 @@ impl Inner {
             self.outgoing.truncate(acks);
             self.outgoing.extend(words);
         }
-        let result = self.stream.write_all(&self.outgoing);
-        self.outgoing.clear();
-        result
+        let bytes = std::mem::take(&mut self.outgoing);
+        self.write_all(&bytes)
+    }
+
+    /// Writes as fast as the client reads, unless it does not read at all or the server is to stop.
+    fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut waits = 0;
+        while !bytes.is_empty() {
+            match rustix::net::send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    waits = 0;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    if waits == WAITS_TO_WRITE || self.stop.load(Ordering::Relaxed) {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                    waits += 1;
+                    ready(&self.stream, PollFlags::OUT, WAIT)?;
+                    self.mind_the_door();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 
 /// Waits at most `wait` for something to read, or for the end.
 pub(crate) fn readable(socket: impl AsFd, wait: Duration) -> io::Result<bool> {
-    let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+    ready(socket, PollFlags::IN, wait)
+}
+
+fn ready(socket: impl AsFd, what: PollFlags, wait: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&socket, what)];
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
     match poll(&mut fds, Some(&timeout)) {
         Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
@@ -254,6 +296,8 @@ impl gdbstub::conn::Connection for Link {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn pair() -> (Link, UnixStream) {

@@ -23,6 +23,7 @@ fn every_format_version_so_far_reads_as_it_was_written() {
     for version in 1..=FORMAT_VERSION {
         let recording = Recording::open(std::fs::read(golden(version)).unwrap()).unwrap();
         assert_eq!(recording.header().format_version, version);
+        assert_eq!(recording.lists_every_written_page(), version >= 2);
         assert_eq!(recording.recovery(), None);
         assert_eq!(recording.end(), Some(&common::end()));
         assert_eq!(recording.last_position(), common::end().position);

@@ -1,13 +1,14 @@
 //! A recording opened for replay: its file mapped, its events and the maps of its checkpoints in memory.
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 use recorder::{BootKind, Event, ImageRole, Position, ReadError, Recording};
 
-use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker, StoreError};
+use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker, StoreError, WrittenLists};
 use crate::engine::Engine;
 use crate::machine::{
     self, DiskError, DiskImage, DiskPaths, GuestImages, Machine, MachineError, Module, RestoreError,
@@ -108,17 +109,18 @@ pub enum OpenError {
 /// Ticks that no run comes to, far below where counting overflows.
 const MAX_TICK: u64 = 1 << 62;
 
-/// A recording, ready to be replayed from any of its checkpoints.
-#[derive(Debug)]
+/// A recording, ready to be replayed from any of its checkpoints. Clones share it.
+#[derive(Debug, Clone)]
 pub struct OpenRecording {
     path: PathBuf,
     recording: Recording,
     events: Arc<[(Position, Event)]>,
-    maps: Vec<PageMap>,
+    maps: Arc<[PageMap]>,
+    written: Arc<WrittenLists>,
     /// `None`: the disks stay without images.
     disk_paths: Option<DiskPaths>,
     /// The disk images, once a machine has needed them.
-    disks: OnceLock<Vec<DiskImage>>,
+    disks: Arc<OnceLock<Vec<DiskImage>>>,
 }
 
 impl OpenRecording {
@@ -150,9 +152,13 @@ impl OpenRecording {
 
         let mut store = PageStore::new(recording.clone(), Some(file));
         let mut map = PageMap::zero(machine::tracked_pages(recording.description()));
-        let mut maps = Vec::new();
+        let (mut maps, mut written) = (Vec::new(), WrittenLists::default());
         for index in 0..recording.checkpoints().len() {
             let checkpoint = recording.checkpoint(index).map_err(wrong)?;
+            // What the first one lists was written before it.
+            if index > 0 && recording.lists_every_written_page() {
+                written.push(checkpoint.pages.iter().map(|page| page.gfn));
+            }
             for page in checkpoint.pages {
                 if page.gfn >= map.pages() {
                     return Err(OpenError::OutsideRam { at: checkpoint.info.position, gfn: page.gfn });
@@ -165,8 +171,16 @@ impl OpenRecording {
         if maps.is_empty() {
             return Err(OpenError::NoCheckpoint { path: path.to_owned() });
         }
-        let (path, disk_paths, disks) = (path.to_owned(), Some(DiskPaths::default()), OnceLock::new());
-        Ok((Self { path, recording, events, maps, disk_paths, disks }, store))
+        let opened = Self {
+            path: path.to_owned(),
+            recording,
+            events,
+            maps: maps.into(),
+            written: Arc::new(written),
+            disk_paths: Some(DiskPaths::default()),
+            disks: Arc::default(),
+        };
+        Ok((opened, store))
     }
 
     /// Looks for disk images that are not in the recording here first. To be said before a machine is started.
@@ -270,6 +284,12 @@ impl OpenRecording {
     pub fn checkpoint_at_or_before(&self, position: Position) -> usize {
         let infos = self.recording.checkpoints();
         infos.partition_point(|info| info.position <= position).saturating_sub(1)
+    }
+
+    /// Whether one of these pages may have been written between a checkpoint and the next one, or the end.
+    #[must_use]
+    pub fn may_write(&self, checkpoint: usize, pages: &[RangeInclusive<u64>]) -> bool {
+        self.written.any(checkpoint, pages).unwrap_or(true)
     }
 
     /// The position of a checkpoint.

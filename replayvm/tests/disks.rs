@@ -356,6 +356,30 @@ fn watchpoints_see_what_devices_write_at_the_step_that_asked() {
 }
 
 #[test]
+fn every_replay_of_a_search_has_the_disks_that_the_cursor_has() {
+    let buffer = u64::from(Device::number(0).rings + BUFFER);
+    let watches = vec![Watch { gpa: buffer, len: 4, kind: WatchKind::Access }];
+    let stops = Stops { watches, ..Stops::default() };
+    let found = |timeline: &mut Timeline, processors| {
+        timeline.search_on(processors);
+        let (begin, end) = (timeline.begin(), timeline.end());
+        timeline.collect(&stops, begin, end, usize::MAX, &mut unsupervised())
+    };
+    for embed_up_to in [0, u64::MAX] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = changing(folder.path(), embed_up_to);
+        let alone = found(&mut Timeline::open(&path).unwrap(), 1).unwrap();
+        // Without its image the disk answers with errors, and the guest goes other ways from each checkpoint on.
+        let without = found(&mut Timeline::open_to_look(&path).unwrap(), 1).unwrap();
+        assert!(alone.hits.len() > 5 && alone != without, "{alone:?} {without:?}");
+        for processors in [2, 4] {
+            assert_eq!(found(&mut Timeline::open(&path).unwrap(), processors).unwrap(), alone);
+            assert_eq!(found(&mut Timeline::open_to_look(&path).unwrap(), processors).unwrap(), without);
+        }
+    }
+}
+
+#[test]
 fn code_that_a_disk_brings_is_the_code_that_runs() {
     // Sector 0: print 'A', return. Sector 1: print 'B', return. Both are read over the same place and called.
     let routine = |letter: u8| {

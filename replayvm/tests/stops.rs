@@ -65,8 +65,28 @@ fn stops_by_walking(path: &Path, stops: &Stops) -> (Vec<Position>, BTreeSet<usiz
 fn every_stop_is_met(path: &Path, stops: &Stops, look_every: u64, least: usize) {
     let (positions, steps, breaks) = stops_by_walking(path, stops);
     let last = positions.len() - 1;
-    let mut timeline = Timeline::open(path).expect("opens");
-    timeline.look_every(look_every);
+    for processors in [1, 2, 4] {
+        let mut timeline = Timeline::open(path).expect("opens");
+        timeline.search_on(processors);
+        timeline.look_every(look_every);
+        every_stop_is_met_by(&mut timeline, stops, (&positions, &steps, &breaks), least);
+        let (begin, end) = (timeline.begin(), timeline.end());
+        let found = timeline.collect(stops, begin, end, usize::MAX, &mut unsupervised()).expect("collects");
+        let mut found: Vec<_> = found.hits.iter().map(|hit| hit.position).collect();
+        found.dedup();
+        let expected = breaks.iter().filter(|index| **index < last).chain(&steps).collect::<BTreeSet<_>>();
+        let expected: Vec<_> = expected.into_iter().map(|index| positions[*index]).collect();
+        assert_eq!(found, expected, "collected on {processors}");
+    }
+}
+
+fn every_stop_is_met_by(
+    timeline: &mut Timeline,
+    stops: &Stops,
+    (positions, steps, breaks): (&[Position], &BTreeSet<usize>, &BTreeSet<usize>),
+    least: usize,
+) {
+    let last = positions.len() - 1;
 
     let mut expected: BTreeSet<usize> =
         breaks.iter().copied().filter(|index| *index > 0 && *index < last).collect();
@@ -83,8 +103,8 @@ fn every_stop_is_met(path: &Path, stops: &Stops, look_every: u64, least: usize) 
     }
     assert_eq!(met, expected, "forward");
 
-    let mut expected: BTreeSet<usize> = breaks.into_iter().filter(|index| *index < last).collect();
-    expected.extend(&steps);
+    let mut expected: BTreeSet<usize> = breaks.iter().copied().filter(|index| *index < last).collect();
+    expected.extend(steps);
     let mut met = BTreeSet::new();
     let mut before = Position::MAX;
     loop {

@@ -223,6 +223,41 @@ fn last_write_asks_about_the_place_or_the_address() {
 }
 
 #[test]
+fn calls_and_the_state_of_the_machine_are_what_monitor_says_of_them() {
+    if !gdb_has_python() {
+        return;
+    }
+    let text = gdb(&[
+        "seek 2ms",
+        "echo A\\n",
+        "calls lost_update::count 100000..101000",
+        "echo B\\n",
+        "monitor calls lost_update::count 100000..101000",
+        "echo C\\n",
+        "rvm-info pagetable &lost_update::COUNTER",
+        "echo D\\n",
+        "complete rvm-info p",
+        "echo E\\n",
+        "rvm-info pit",
+        "echo F\\n",
+        "monitor info pit",
+        "echo G\\n",
+        "output/x &lost_update::COUNTER",
+        "echo <\\n",
+    ]);
+    assert!(text.contains("position 200000+0\nvirtual time 2000000 ns\n"), "{text}");
+    let calls = between(&text, "A", "B");
+    assert!(calls.lines().count() > 2 && calls.contains(" rdi=0x"), "{text}");
+    assert_eq!(calls, between(&text, "B", "C"));
+    let counter =
+        text.split_once("<\n").expect("an address").0.lines().last().expect("an address").to_owned();
+    assert!(between(&text, "C", "D").contains(&format!("\n{counter} is physical {counter}, ")), "{text}");
+    assert_eq!(between(&text, "D", "E"), "rvm-info pagetable\nrvm-info pic\nrvm-info pit\n");
+    assert_eq!(between(&text, "E", "F"), between(&text, "F", "G"));
+    assert!(between(&text, "E", "F").contains("rate generator"), "{text}");
+}
+
+#[test]
 fn what_is_wrong_is_one_sentence() {
     if !gdb_has_python() {
         return;
@@ -234,6 +269,12 @@ fn what_is_wrong_is_one_sentence() {
         ("back", "Usage: back NAME"),
         ("mark two words", "Usage: mark NAME"),
         ("when now", "Usage: when"),
+        ("seek 1.5xs", "`1.5xs` is not a time in whole nanoseconds"),
+        ("calls", "Usage: calls FUNCTION [A..B]"),
+        ("calls nosuch", "there is no symbol `nosuch`"),
+        ("rvm-info", "Usage: rvm-info apic|cpu|gdt|idt|ioapic|ldt|pagetable|pic|pit|rtc|tss|uart"),
+        ("rvm-info gtd", "there is no subject of `info` `gtd`, but `gdt`"),
+        ("rvm-info pagetable nosuch", "No symbol 'nosuch' in current context"),
         ("last-write", "Usage: last-write EXPR [LEN]"),
         ("last-write nosuch 4", "No symbol 'nosuch' in current context"),
         ("last-write 1.5", "`1.5` is neither a place in memory nor an address."),

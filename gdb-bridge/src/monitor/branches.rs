@@ -23,8 +23,10 @@ impl ReplayTarget<'_> {
     pub(super) fn fork(&mut self, seed: u64) -> Result<String, String> {
         self.timeline.fork(seed).map_err(|error| failed(&error))?;
         Ok(format!(
-            "{}registers and memory can be changed, and the machine runs live; `monitor return` throws all of that away\n",
-            self.when()
+            "position {}, the begin of the branch\n{}registers and memory can be changed, and the machine runs live; `monitor \
+             return` throws the branch away\n",
+            self.timeline.position(),
+            self.branch_text(),
         ))
     }
 

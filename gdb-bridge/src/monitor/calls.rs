@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use recorder::{ExitKind, Position};
 use replayvm::machine::ExitFilter;
-use replayvm::timeline::{Progress, Reason, Stops};
+use replayvm::timeline::{Collected, Extent, Hit, Progress, Reason, Stops};
 
 use super::failed;
 use super::look::INTERRUPTED;
@@ -41,7 +41,7 @@ impl ReplayTarget<'_> {
         if from > to {
             return Err(format!("{from} is not before {to}"));
         }
-        let (mut calls, interrupted) = self.looking(|target| target.calls_between(address, from, to))?;
+        let mut calls = self.looking(|target| target.calls_between(address, from, to))?;
         let next = calls.get(CALLS_MAX).map(|call| call.at);
         calls.truncate(CALLS_MAX);
         let mut text = String::new();
@@ -54,12 +54,9 @@ impl ReplayTarget<'_> {
             text.push('\n');
         }
         let name = self.named(address);
-        let _ = match (next, interrupted) {
-            (Some(next), _) => {
-                writeln!(text, "the first {CALLS_MAX} calls of {name}; the next one is at {next}")
-            }
-            (None, Some(at)) => writeln!(text, "{INTERRUPTED}: calls of {name} from {from} to {at}"),
-            (None, None) => writeln!(text, "{} calls of {name} from {from} to {to}", calls.len()),
+        let _ = match next {
+            Some(next) => writeln!(text, "the first {CALLS_MAX} calls of {name}; the next one is at {next}"),
+            None => writeln!(text, "{} calls of {name} from {from} to {to}", calls.len()),
         };
         Ok(text)
     }
@@ -74,41 +71,51 @@ impl ReplayTarget<'_> {
         table.address(text).ok_or_else(|| format!("there is no symbol `{text}` in {}", table.origin()))
     }
 
-    /// The calls between two positions, one more than are listed; and where somebody interrupted the search, if so.
-    fn calls_between(
-        &mut self,
-        address: u64,
-        from: Position,
-        to: Position,
-    ) -> Result<(Vec<Call>, Option<Position>), String> {
+    /// The calls between two positions, one more than are listed.
+    fn calls_between(&mut self, address: u64, from: Position, to: Position) -> Result<Vec<Call>, String> {
         let stops = Stops { addresses: vec![address], ..Stops::default() };
-        self.visit(from)?;
-        let link = self.link.clone();
-        let mut supervisor = |_: Progress| !link.is_interrupted();
         let mut calls = Vec::new();
         let mut begun: Option<Frame> = None;
-        let mut here = self.timeline.stops_here(&stops) && self.timeline.position() < to;
-        while calls.len() <= CALLS_MAX {
-            if !here {
-                let landing = self.timeline.run_forward_until(to, &stops, &mut supervisor);
-                let landing = landing.map_err(|error| failed(&error))?;
-                match landing.reason {
-                    Reason::Breakpoint(_) if landing.position < to => {}
-                    Reason::Interrupted => return Ok((calls, Some(landing.position))),
-                    _ => break,
+        let mut next = from;
+        loop {
+            let link = self.link.clone();
+            let mut supervisor = |_: Progress| !link.is_interrupted();
+            let found = self.timeline.collect(&stops, next, to, CALLS_MAX + 1, &mut supervisor);
+            let Collected { hits, extent } = found.map_err(|error| failed(&error))?;
+            if let Extent::UpTo(at) = extent {
+                let count = calls.len() + hits.len();
+                return Err(format!("{INTERRUPTED} at {at}: {count} arrivals from {from} until there"));
+            }
+            for Hit { position, .. } in hits {
+                self.go_to_call(position)?;
+                let frame = self.frame();
+                if begun != Some(frame) {
+                    calls.push(self.call());
                 }
+                if calls.len() > CALLS_MAX {
+                    return Ok(calls);
+                }
+                begun = self.step_begins_again(address)?.then_some(frame);
+                next = Position::new(position.tick, position.offset.saturating_add(1));
             }
-            let frame = self.frame();
-            if begun != Some(frame) {
-                calls.push(self.call());
+            if extent == Extent::Whole {
+                return Ok(calls);
             }
-            begun = self.step_begins_again(address)?.then_some(frame);
-            // Its first instruction may be a call of itself.
-            here = begun.is_some_and(|frame| frame != self.frame())
-                && self.timeline.stops_here(&stops)
-                && self.timeline.position() < to;
         }
-        Ok((calls, None))
+    }
+
+    /// To a place that is ahead, or in another stretch of the recording.
+    fn go_to_call(&mut self, position: Position) -> Result<(), String> {
+        let opened = self.timeline.opened();
+        let stretch = |position| opened.checkpoint_at_or_before(position);
+        let here = self.timeline.position();
+        if here > position || stretch(here) != stretch(position) {
+            return self.visit(position);
+        }
+        let link = self.link.clone();
+        let mut supervisor = |_: Progress| !link.is_interrupted();
+        let landing = self.timeline.run_to(position, &mut supervisor).map_err(|error| failed(&error))?;
+        if landing.reason == Reason::Interrupted { Err(INTERRUPTED.to_owned()) } else { Ok(()) }
     }
 
     fn frame(&self) -> Frame {

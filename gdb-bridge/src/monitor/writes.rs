@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use recorder::{Exit, ExitKind, Position};
 use replayvm::machine::{ExitFilter, Watch, WatchHit, WatchKind};
-use replayvm::timeline::{Progress, Reason, Stops};
+use replayvm::timeline::{Extent, Progress, Reason, Stops};
 
 use super::failed;
 use super::look::INTERRUPTED;
@@ -138,8 +138,8 @@ impl ReplayTarget<'_> {
             let end = hits.get(WRITES_MAX).map_or(Cut::Not, |next| Cut::Long(next.at));
             hits.truncate(WRITES_MAX);
             let mut told = Vec::new();
-            if !hits.is_empty() {
-                target.visit(from)?;
+            if let Some(first) = hits.first() {
+                target.visit(first.at)?;
             }
             for hit in hits {
                 let link = target.link.clone();
@@ -172,24 +172,20 @@ impl ReplayTarget<'_> {
 
     /// The writes between two positions, one more than are listed.
     fn hits(&mut self, stops: &Stops, from: Position, to: Position) -> Result<Vec<WatchHit>, String> {
-        self.visit(from)?;
         let link = self.link.clone();
         let mut supervisor = |_: Progress| !link.is_interrupted();
-        let mut hits = Vec::new();
-        while hits.len() <= WRITES_MAX {
-            let landing = self.timeline.run_forward_until(to, stops, &mut supervisor);
-            let landing = landing.map_err(|error| failed(&error))?;
-            match landing.reason {
-                Reason::Watch(hit) if hit.at < to => hits.push(hit),
-                // Telling of them would be a second way as long as the first.
-                Reason::Interrupted => {
-                    let (at, count) = (landing.position, hits.len());
-                    return Err(format!("{INTERRUPTED} at {at}: {count} writes from {from} until there"));
-                }
-                _ => break,
-            }
+        let collected = self.timeline.collect(stops, from, to, WRITES_MAX + 1, &mut supervisor);
+        let collected = collected.map_err(|error| failed(&error))?;
+        if let Extent::UpTo(at) = collected.extent {
+            // Telling of them would be a second way as long as the first.
+            let count = collected.hits.len();
+            return Err(format!("{INTERRUPTED} at {at}: {count} writes from {from} until there"));
         }
-        Ok(hits)
+        let watched = collected.hits.into_iter().filter_map(|hit| match hit.reason {
+            Reason::Watch(hit) => Some(hit),
+            _ => None,
+        });
+        Ok(watched.collect())
     }
 
     /// Tells of the write of the step before which the cursor stands; takes the step.
@@ -235,7 +231,7 @@ mod tests {
     use super::*;
 
     fn hit(index: usize, gpa: u64, len: u64) -> WatchHit {
-        WatchHit { index, at: Position::START, write: true, gpa, len }
+        WatchHit { index, at: Position::START, write: true, gpa, len, all: 1 << index }
     }
 
     #[test]

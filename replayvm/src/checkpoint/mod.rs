@@ -8,11 +8,14 @@ mod spacing;
 mod store;
 /// Following the pages of a machine.
 mod tracker;
+/// Which pages were written between stored checkpoints.
+mod written;
 
 pub use map::PageMap;
 pub use spacing::{Cache, approach};
 pub use store::{PageStore, StoreError};
 pub use tracker::{RamTracker, WrittenPage};
+pub use written::WrittenLists;
 
 use recorder::{Position, Section};
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::sync::Arc;
 
 use recorder::{Page, PageHash, PageRef, ReadError, Recording};
 
@@ -32,12 +33,6 @@ pub enum StoreError {
     Ram(#[from] RamError),
 }
 
-#[derive(Debug)]
-enum Location {
-    File(PageRef),
-    Memory(Box<Page>),
-}
-
 /// Runs of pages that lie side by side in RAM and in the file are mapped instead of copied from this length on. Below it a
 /// copy is cheaper than a mapping and the faults it brings.
 const MAP_RUN_PAGES: u64 = 64;
@@ -45,49 +40,54 @@ const MAP_RUN_PAGES: u64 = 64;
 /// Page contents by hash.
 #[derive(Debug, Default)]
 pub struct PageStore {
-    located: HashMap<PageHash, Location>,
-    /// Pages kept in memory.
-    kept: usize,
+    /// Pages that the recording holds.
+    stored: Arc<HashMap<PageHash, PageRef>>,
+    /// Pages kept in memory, none of them among those.
+    kept: HashMap<PageHash, Box<Page>>,
     recording: Option<Recording>,
-    file: Option<File>,
+    file: Option<Arc<File>>,
 }
 
 impl PageStore {
     /// Contents from a recording; `file` is the same recording's file, if it can be mapped.
     #[must_use]
     pub fn new(recording: Recording, file: Option<File>) -> Self {
-        Self { located: HashMap::new(), kept: 0, recording: Some(recording), file }
+        let (recording, file) = (Some(recording), file.map(Arc::new));
+        Self { stored: Arc::default(), kept: HashMap::new(), recording, file }
+    }
+
+    /// Another store over the same recording, with nothing in memory.
+    #[must_use]
+    pub fn of_the_recording(&self) -> Self {
+        let (stored, kept) = (Arc::clone(&self.stored), HashMap::new());
+        Self { stored, kept, recording: self.recording.clone(), file: self.file.clone() }
     }
 
     /// The recording has this page.
     pub fn locate(&mut self, page: PageRef) {
         if !page.hash.is_zero() {
-            self.located.entry(page.hash).or_insert(Location::File(page));
+            Arc::make_mut(&mut self.stored).entry(page.hash).or_insert(page);
         }
     }
 
     /// Keeps a page in memory unless its content is known already.
     pub fn keep(&mut self, hash: PageHash, page: &Page) {
-        if hash != PageHash::ZERO {
-            self.located.entry(hash).or_insert_with(|| {
-                self.kept += 1;
-                Location::Memory(Box::new(*page))
-            });
+        if !self.knows(hash) {
+            self.kept.insert(hash, Box::new(*page));
         }
     }
 
     /// Bytes of the pages kept in memory.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        self.kept * PAGE_BYTES
+        self.kept.len() * PAGE_BYTES
     }
 
     /// Forgets the pages kept in memory that none of these maps names; maps that share much stand side by side. They may
     /// be had again only by who has the content: a machine whose map is not among these must not be asked to go on.
     pub fn forget_all_but<'m>(&mut self, maps: impl Iterator<Item = &'m PageMap>) {
         let named = self.kept_of(maps);
-        self.located.retain(|hash, location| matches!(location, Location::File(_)) || named.contains(hash));
-        self.kept = named.len();
+        self.kept.retain(|hash, _| named.contains(hash));
     }
 
     /// Bytes of the pages kept in memory that these maps name; maps that share much stand side by side.
@@ -101,7 +101,7 @@ impl PageStore {
         let mut before = None;
         for map in maps {
             map.contents(before, |hash| {
-                if matches!(self.located.get(&hash), Some(Location::Memory(_))) {
+                if self.kept.contains_key(&hash) {
                     named.insert(hash);
                 }
             });
@@ -113,7 +113,7 @@ impl PageStore {
     /// Whether the content is to be had.
     #[must_use]
     pub fn knows(&self, hash: PageHash) -> bool {
-        hash == PageHash::ZERO || self.located.contains_key(&hash)
+        hash == PageHash::ZERO || self.stored.contains_key(&hash) || self.kept.contains_key(&hash)
     }
 
     /// Fills the pages of RAM with what `target` says of them.
@@ -145,10 +145,7 @@ impl PageStore {
     fn run_in_file(&self, pages: &[u64], target: &PageMap) -> Option<(u64, u64)> {
         self.file.as_ref()?;
         let recording = self.recording.as_ref()?;
-        let offset_of = |gfn: u64| match self.located.get(&target.get(gfn)) {
-            Some(Location::File(page)) => recording.page_file_offset(page),
-            _ => None,
-        };
+        let offset_of = |gfn: u64| recording.page_file_offset(self.stored.get(&target.get(gfn))?);
         let first = *pages.first()?;
         let start = offset_of(first)?;
         let count = pages
@@ -163,9 +160,11 @@ impl PageStore {
 
     /// The verified content of a page.
     fn content(&self, gfn: u64, hash: PageHash) -> Result<&Page, StoreError> {
-        match (self.located.get(&hash), &self.recording) {
-            (Some(Location::Memory(page)), _) => Ok(page),
-            (Some(Location::File(page)), Some(recording)) => {
+        if let Some(page) = self.kept.get(&hash) {
+            return Ok(page);
+        }
+        match (self.stored.get(&hash), &self.recording) {
+            (Some(page), Some(recording)) => {
                 recording.page(page).map_err(|source| StoreError::Read { gfn, source })
             }
             _ => Err(StoreError::Unknown { gfn, hash }),

@@ -219,7 +219,8 @@ impl ReplaySession {
                 ended = Some(reason);
             }
         }
-        let (digest, components) = self.digest()?;
+        self.look()?;
+        let (digest, components) = self.digest();
         self.compare_end(goal, ended, digest)?;
         self.report.position = self.driver.machine.position();
         self.report.instructions = self.driver.machine.instructions();
@@ -251,23 +252,23 @@ impl ReplaySession {
         )
     }
 
-    fn digest(&mut self) -> Result<(Digest, Vec<(String, Digest)>), RamError> {
-        self.look().map(|(digest, components, _)| (digest, components))
+    /// The pages written since the last look.
+    fn look(&mut self) -> Result<Vec<WrittenPage>, RamError> {
+        self.tracker.look(&mut self.driver.machine.platform.ram)
     }
 
-    /// The digest of the machine and of each of its components, and the pages written since the last look.
-    fn look(&mut self) -> Result<(Digest, Vec<(String, Digest)>, Vec<WrittenPage>), RamError> {
-        let machine = &mut self.driver.machine;
-        let written = self.tracker.look(&mut machine.platform.ram)?;
-        let components = Machine::digests(&machine.save(), self.tracker.map().digest());
+    /// The digest of the machine as it was at the last look, and of each of its components.
+    fn digest(&self) -> (Digest, Vec<(String, Digest)>) {
+        let components = Machine::digests(&self.driver.machine.save(), self.tracker.map().digest());
         let digest = Digest::combine(components.iter().map(|(name, digest)| (name.as_str(), *digest)));
-        Ok((digest, components, written))
+        (digest, components)
     }
 
     fn compare_state(&mut self, index: usize) -> Result<(), ReplayError> {
         let at = self.opened.checkpoint_position(index);
         let recorded = self.opened.recording().checkpoint(index)?;
-        let (_, components, written) = self.look()?;
+        let written = self.look()?;
+        let (_, components) = self.digest();
         let missing = recorded.digests.len() < components.len();
         let names = recorded.digests.iter().chain(components.iter().filter(|_| missing));
         let of = |digests: &[(String, Digest)], name: &str| {

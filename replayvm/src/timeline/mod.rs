@@ -3,16 +3,24 @@
 //! Going anywhere is: the nearest checkpoint at or before the target, restored, then replayed forward. Breakpoints and
 //! watchpoints belong to whoever asks and are armed only while a run lasts; they are never in the machine's state.
 
+/// Replays apart from the cursor's, beside each other.
+mod aside;
 /// Leaving the recording and coming back.
 mod branch;
+/// All stops between two positions.
+mod collect;
 /// Changing the machine under the cursor.
 mod edit;
+/// Where a run meets what it is to stop on.
+mod hits;
 /// What the cursor shows of the machine it stands on.
 mod inspect;
 /// Places that are kept in memory.
 mod pins;
-/// Going backwards.
+/// Single steps backward.
 mod reverse;
+/// Looking for the previous stop.
+mod search;
 /// Seeking.
 mod seek;
 /// What has been done.
@@ -32,7 +40,9 @@ use replayvm_cpu::CpuState;
 
 pub use crate::engine::AddressSpace;
 pub use branch::{Branch, Over};
+pub use collect::{Collected, Extent};
 pub use edit::EditError;
+pub use hits::Hit;
 pub use pins::{InMemory, MAX_PINS, PinError};
 pub use statistics::Statistics;
 pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
@@ -85,6 +95,13 @@ pub struct Timeline {
     end: Position,
     chunk_ticks: u64,
     cached_bytes: usize,
+    /// Replays that may be under way at once.
+    processors: usize,
+    /// Those beside the cursor's, once a search has needed them.
+    workers: Vec<Option<Timeline>>,
+    /// Searches leave out what cannot have a hit, and remember hits.
+    shortcuts: bool,
+    remembered: Option<search::Remembered>,
     /// The machine is in the state of its position. Not so after an error, until the next restore.
     sound: bool,
     statistics: Statistics,
@@ -146,6 +163,10 @@ impl Timeline {
             end,
             chunk_ticks: CHUNK_TICKS,
             cached_bytes: CACHED_BYTES,
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            workers: Vec::new(),
+            shortcuts: true,
+            remembered: None,
             sound: true,
             statistics: Statistics::default(),
         })
@@ -224,6 +245,21 @@ impl Timeline {
     /// Keeps about so many bytes of pages in memory instead of 256 MiB. Less makes going back slower, nothing else.
     pub fn cache_bytes(&mut self, bytes: usize) {
         self.cached_bytes = bytes;
+    }
+
+    /// Searches far back on so many processors instead of all. Each has a replay of its own, made by the first search that
+    /// needs it and kept for the next: it takes what the guest's RAM takes where that is not mapped from the file, and some MiB.
+    /// With one, the cursor's replay is the only one, and what a search comes to is the same.
+    pub fn search_on(&mut self, processors: usize) {
+        self.processors = processors.max(1);
+        self.workers.truncate(self.processors);
+    }
+
+    /// Whether a search leaves out the stretches in which none of the watched pages is written, and remembers the hits of the
+    /// last stretch. What it comes to is the same.
+    pub fn take_shortcuts(&mut self, take: bool) {
+        self.shortcuts = take;
+        self.remembered = None;
     }
 
     /// Bytes of pages that are in memory and not in the file.

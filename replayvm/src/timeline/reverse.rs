@@ -1,9 +1,8 @@
-//! Going backwards: the segments between checkpoints from last to first, each replayed with the stops armed, the last hit
-//! kept.
+//! Single steps backward.
 
 use recorder::Position;
 
-use super::{Landing, Progress, Reason, Stops, Supervisor, Timeline, TimelineError, unsupervised};
+use super::{Landing, Reason, Supervisor, Timeline, TimelineError, unsupervised};
 use crate::engine::Breakpoints;
 
 /// Steps that are walked one by one: more than most ticks have.
@@ -97,101 +96,12 @@ impl Timeline {
         }
         Ok(None)
     }
-
-    /// Backward to the previous stop, or to the begin. A hit where the cursor stands does not count.
-    ///
-    /// # Errors
-    /// The replay fails.
-    pub fn run_backward(
-        &mut self,
-        stops: &Stops,
-        supervisor: &mut dyn Supervisor,
-    ) -> Result<Landing, TimelineError> {
-        self.recover()?;
-        let mut high = self.position();
-        // Whoever interrupts the search is back here at once.
-        self.leave_checkpoint(high)?;
-        while high > self.begin() {
-            let low = self.stand_strictly_before(high)?;
-            self.arm(stops);
-            let found = self.last_hit(low, high, &stops.breakpoints(), supervisor);
-            self.disarm();
-            match found? {
-                Search::Hit(position, reason) => {
-                    let landing = self.seek(position, supervisor)?;
-                    if landing.reason != Reason::Interrupted {
-                        return Ok(Landing { reason, ..landing });
-                    }
-                    let landing = self.seek(high, &mut unsupervised())?;
-                    return Ok(Landing { reason: Reason::Interrupted, ..landing });
-                }
-                Search::Nothing => high = low,
-                Search::Interrupted => {
-                    self.seek(high, &mut unsupervised())?;
-                    return Ok(Landing { position: self.position(), reason: Reason::Interrupted });
-                }
-            }
-        }
-        self.seek(self.begin(), &mut unsupervised())?;
-        Ok(Landing { position: self.position(), reason: Reason::Begin })
-    }
-
-    /// Restores the last checkpoint before `position`; says where that is.
-    fn stand_strictly_before(&mut self, position: Position) -> Result<Position, TimelineError> {
-        self.restore_nearest(strictly_before(position))?;
-        Ok(self.position())
-    }
-
-    /// The last hit from `low`, where the cursor stands, up to but not at `high`.
-    fn last_hit(
-        &mut self,
-        low: Position,
-        high: Position,
-        breakpoints: &Breakpoints,
-        supervisor: &mut dyn Supervisor,
-    ) -> Result<Search, TimelineError> {
-        let mut last = Search::Nothing;
-        if self.driver.machine.stops_at(breakpoints) {
-            last = Search::Hit(low, Reason::Breakpoint(self.cpu().linear_rip()));
-        }
-        loop {
-            let mut interrupted = false;
-            let mut watch = |progress: Progress| {
-                interrupted = !supervisor.go_on(progress);
-                !interrupted
-            };
-            let landing = self.run_armed(high, breakpoints, &mut watch)?;
-            if interrupted {
-                return Ok(Search::Interrupted);
-            }
-            let (at, reason) = match landing.reason {
-                Reason::Breakpoint(_) => (landing.position, landing.reason),
-                Reason::Watch(hit) => (hit.at, landing.reason),
-                Reason::Exit(at, _) => (at, landing.reason),
-                _ => return Ok(last),
-            };
-            if at >= high {
-                return Ok(last);
-            }
-            last = Search::Hit(at, reason);
-            // The run goes on with a step, so that a breakpoint just past a watched step has to be seen here.
-            if landing.position > at && landing.position < high && self.driver.machine.stops_at(breakpoints) {
-                last = Search::Hit(landing.position, Reason::Breakpoint(self.cpu().linear_rip()));
-            }
-        }
-    }
 }
 
 /// The last position that could be before `position`, which is not the very first.
-fn strictly_before(position: Position) -> Position {
+pub(super) fn strictly_before(position: Position) -> Position {
     match position.offset {
         0 => Position::new(position.tick.saturating_sub(1), u32::MAX),
         offset => Position::new(position.tick, offset - 1),
     }
-}
-
-enum Search {
-    Nothing,
-    Hit(Position, Reason),
-    Interrupted,
 }

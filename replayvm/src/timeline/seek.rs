@@ -67,7 +67,11 @@ impl Timeline {
         supervisor: &mut dyn Supervisor,
     ) -> Result<Landing, TimelineError> {
         self.recover()?;
-        self.run_armed(target.min(self.limit()), &Breakpoints::default(), supervisor)
+        let target = target.min(self.limit());
+        if target > self.position() {
+            self.stand_before(target)?;
+        }
+        self.run_armed(target, &Breakpoints::default(), supervisor)
     }
 
     /// Keeps the state under the cursor in memory and says where that is: whoever looks around elsewhere is soon back.
