@@ -24,14 +24,13 @@ def rvm_position():
 
 def rvm_ask(line):
     """What the server answers to a line of `monitor`."""
-    # gdb would leave an answer half read at Ctrl-C, and lose the connection by that: it waits for the whole.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         return gdb.execute("monitor " + line, to_string=True)
+    except KeyboardInterrupt:
+        # gdb has given up the answer. The server sees that, stops, and leaves the machine where it stood.
+        raise gdb.GdbError("interrupted: the machine stands where it stood")
     except gdb.error as error:
         raise gdb.GdbError("`monitor %s`: %s" % (line.split()[0], error))
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def rvm_marks():
@@ -110,8 +109,9 @@ def rvm_watch_again():
 RVM_STEPS = 500
 
 
-def rvm_go(line):
-    """What the server answers to a line that moves; many steps are walked in parts, until Ctrl-C."""
+def rvm_go(line, held):
+    """What the server answers to a line that moves; many steps are walked in parts, until Ctrl-C. `held` are the signals
+    that may come while it goes anywhere else."""
     steps = re.match(r"seek ([-+])([0-9]+)$", line)
     left = int(steps.group(2)) if steps else 0
     before = None
@@ -123,7 +123,13 @@ def rvm_go(line):
         if answer == before or not answer.startswith("position ") or signal.SIGINT in signal.sigpending():
             return answer
         before = answer
-    return rvm_ask(line + " quiet")
+    if steps:
+        return rvm_ask(line + " quiet")
+    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    try:
+        return rvm_ask(line + " quiet")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def rvm_move(line):
@@ -131,7 +137,7 @@ def rvm_move(line):
     # Ctrl-C comes when gdb knows that the machine has moved.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        answer = rvm_go(line)
+        answer = rvm_go(line, held)
         rvm_look_again()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -70,6 +70,9 @@ pub(crate) fn serve_link(
             GdbStubStateMachine::Idle(idle) => {
                 let Some(byte) = link.next_byte()? else { return Ok(Goodbye::Gone) };
                 target.read_budget = crate::memory::READ_BYTES_MAX;
+                if byte == b'$' {
+                    target.next_packet();
+                }
                 idle.incoming_data(&mut target, byte).map_err(protocol)?
             }
             GdbStubStateMachine::Running(running) => {

@@ -17,6 +17,7 @@ use gdbstub::target::ext::section_offsets::SectionOffsetsOps;
 use gdbstub::target::ext::target_description_xml_override::TargetDescriptionXmlOverrideOps;
 use gdbstub::target::ext::thread_extra_info::ThreadExtraInfoOps;
 use gdbstub::target::{Target, TargetError, TargetResult};
+use recorder::Position;
 use replayvm::timeline::Timeline;
 
 use crate::arch::{RegisterFile, X86};
@@ -56,6 +57,8 @@ pub struct ReplayTarget<'t> {
     pub(crate) unreported: Option<Unreported>,
     /// Bytes of memory that the packet at hand may still read.
     pub(crate) read_budget: usize,
+    /// Where the machine stood before a command of `monitor` whose answer the client has not acknowledged yet.
+    pub(crate) moved_from: Option<Position>,
     /// How long commands take.
     pub(crate) timing: Timing,
 }
@@ -77,6 +80,7 @@ impl<'t> ReplayTarget<'t> {
             goes_back_over: false,
             unreported: None,
             read_budget: crate::memory::READ_BYTES_MAX,
+            moved_from: None,
             timing: Timing::default(),
         }
     }
@@ -115,6 +119,12 @@ impl Target for ReplayTarget<'_> {
     fn support_section_offsets(&mut self) -> Option<SectionOffsetsOps<'_, Self>> {
         // It is an answer about the file that gdb has had from here, and about no other.
         if self.opened.ever() && self.symbols.first_segment().is_some() { Some(self) } else { None }
+    }
+
+    // gdb gives up waiting for `monitor` at Ctrl-C and says so to nobody: the next answer that it reads is then that of the command
+    // before. Where it acknowledges, it finds its place again by itself, and we see what it has not heard.
+    fn use_no_ack_mode(&self) -> bool {
+        false
     }
 
     // The guest has no processes that gdb could follow.

@@ -19,12 +19,17 @@ impl Begun {
     pub(crate) fn now() -> Self {
         Self(Instant::now())
     }
+
+    /// How long ago that was.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 impl Timing {
     /// A command has ended.
     pub(crate) fn ended(&mut self, what: impl Into<String>, begun: &Begun) {
-        self.last = Some((what.into(), begun.0.elapsed()));
+        self.last = Some((what.into(), begun.elapsed()));
     }
 
     /// The last one.

@@ -11,7 +11,7 @@ use exercise::Exercise;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-const STREAMS: usize = 3000;
+const STREAMS: usize = 2000;
 
 /// Packets that gdb sends, for mutation.
 const SEEDS: &[&str] = &[

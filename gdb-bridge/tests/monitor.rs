@@ -5,6 +5,7 @@
 mod client;
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -465,7 +466,7 @@ fn help_is_in_groups_and_unknown_words_have_neighbours() {
         let help = client.said("help");
         assert_eq!(help, client.said(""));
         let titles: Vec<&str> = help.lines().filter(|line| line.ends_with(':')).collect();
-        assert_eq!(titles.len(), 4, "{help}");
+        assert_eq!(titles.len(), 5, "{help}");
         let about = client.said("help break-in");
         assert!(
             about.contains("  monitor break-in here|CR3 [ADDR]") && about.contains("page-table isolation"),
@@ -539,4 +540,51 @@ fn devices_are_as_the_guest_has_set_them_up() {
              \u{20} 0 bytes received: \"\"\n"
         );
     });
+}
+
+/// The same as asking, of a client that acknowledges each packet as gdb does.
+fn heard(client: &mut Client, body: &str) -> String {
+    let reply = client.ask(body);
+    client.0.write_all(b"++").unwrap();
+    reply
+}
+
+#[test]
+fn who_gives_up_an_answer_finds_the_machine_where_it_was() {
+    let mut image = vec![
+        0x66, 0xb9, 0, 0, 0, 0x7f, // mov ecx, 0x7f000000
+        0x66, 0x49, // again: dec ecx
+        0x75, 0xfc, // jnz again
+        0xf4, // hlt
+    ];
+    image.resize(510, 0);
+    image.extend([0x55, 0xaa]);
+    let (_folder, path) = record(image, 4_000_000);
+    let command = |line: &str| {
+        let hex: String = line.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("qRcmd,{hex}")
+    };
+    client::talk_about(&path, |client| {
+        client.0.write_all(b"+").unwrap();
+        assert_eq!(heard(client, &command("seek 1000")), "OK");
+        let before = heard(client, "g");
+        // As gdb does at Ctrl-C: it does not wait, and some day it asks something else.
+        client.send(&command("seek 3999000"));
+        let mut acknowledged = [0];
+        client.0.read_exact(&mut acknowledged).unwrap();
+        assert_eq!(&acknowledged, b"+", "the command has come, and is not sent again");
+        client.send("g");
+        assert_eq!(client.reply(), "OK", "the answer that nobody waits for");
+        assert_eq!(client.reply(), before);
+        client.0.write_all(b"+++").unwrap();
+        // The answer has come, and is not read.
+        assert_eq!(client.ask(&command("seek 2000")), "OK");
+        assert_eq!(heard(client, "g"), before);
+        assert_eq!(heard(client, &command("seek 2000")), "OK");
+        assert_ne!(heard(client, "g"), before);
+        // What waits long asks again.
+        client.0.write_all(b"---").unwrap();
+        assert!(heard(client, &command("when")) == "OK" && stands_at(client) == Position::new(2000, 0));
+    })
+    .unwrap();
 }

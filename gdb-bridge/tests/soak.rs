@@ -20,6 +20,7 @@ mod truth;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::{Client, record, talk_about};
 use corpora::linux::{BuildError, Initramfs, required};
@@ -230,7 +231,7 @@ impl Person<'_> {
         let expected = self.truth.run(self.at, forward, &addresses, &self.points.watched);
         let Some(expected) = expected else {
             // Out of what the walk has seen: a long way, that need not be gone each time.
-            if self.below(16) == 0 {
+            if self.below(64) == 0 {
                 let stop = self.ask("bc");
                 assert!(stop.starts_with("T05"), "{what}: {stop}");
                 let registers = self.client.registers();
@@ -340,6 +341,8 @@ fn soak(name: &str, recording: &Path, window_ticks: u64) {
     let truth = Truth::walk(recording, window_ticks, &mut random);
     let _busy = long.then(|| [Busy::start(), Busy::start()]);
     let goodbye = talk_about(recording, |client| {
+        // Back over a whole boot, on a busy machine.
+        client.0.set_read_timeout(Some(Duration::from_secs(1200))).unwrap();
         let mut person = Person {
             client,
             truth: &truth,

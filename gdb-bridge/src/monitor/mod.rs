@@ -30,7 +30,7 @@ use std::error::Error;
 use std::fmt::Write;
 
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd};
-use replayvm::timeline::{AddressSpace, Landing, Progress, Reason, TimelineError};
+use replayvm::timeline::{AddressSpace, Landing, Progress, Reason, TimelineError, unsupervised};
 
 use self::parse::{Command, Space, Target, parse};
 use crate::target::{ReplayTarget, TargetFailure};
@@ -57,7 +57,10 @@ impl MonitorCmd for ReplayTarget<'_> {
     fn handle_monitor_cmd(&mut self, line: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), TargetFailure> {
         let line = String::from_utf8_lossy(line);
         let begun = Begun::now();
+        // If the connection has failed, the next read says so.
+        let _ = self.link.begin_command();
         let answer = parse(&line).and_then(|command| self.command(command));
+        self.link.end_command();
         let name: String = line.chars().take(NAME_CHARS).collect();
         self.timing.ended(format!("monitor {name}"), &begun);
         let text = answer.unwrap_or_else(|error| format!("{error}\n"));
@@ -67,6 +70,16 @@ impl MonitorCmd for ReplayTarget<'_> {
 }
 
 impl ReplayTarget<'_> {
+    /// A client that sends another packet and has not heard that the machine has moved still takes it for where it stood: there
+    /// it stands again.
+    pub(crate) fn next_packet(&mut self) {
+        let gave_up = self.link.gave_up();
+        let Some(before) = self.moved_from.take().filter(|_| gave_up) else { return };
+        if let Err(error) = self.timeline.seek(before, &mut unsupervised()) {
+            tracing::warn!(error = chain(&error), "replay failed");
+        }
+    }
+
     fn command(&mut self, command: Command<'_>) -> Result<String, String> {
         Ok(match command {
             Command::Help(None) => words::help(),
@@ -74,6 +87,7 @@ impl ReplayTarget<'_> {
             Command::When => self.when(),
             Command::Seek { target, quiet } => {
                 self.unreported = None;
+                self.moved_from = Some(self.timeline.keep_here().map_err(|error| failed(&error))?);
                 let landing = self.go(&target)?;
                 let mut text = self.when();
                 match (landing.reason, target) {

@@ -161,7 +161,13 @@ impl Truth {
             let after = contents(&timeline, &stops.watches);
             for (index, (old, new)) in before.iter().zip(&after).enumerate() {
                 let told = step.stored >> owners[index].0 & 1 != 0;
-                assert!(told || old == new, "{}: an unseen store", step.position);
+                let gpas = stops.watches[index].gpa..;
+                let unseen = gpas.zip(old.iter().zip(new)).find(|(gpa, (old, new))| {
+                    // Accessed and dirty bits of page tables are the processor's own: no data breakpoint sees them.
+                    let marks = if gpa.is_multiple_of(8) { 0x60 } else { 0 };
+                    (*old ^ *new) & !marks != 0
+                });
+                assert!(told || unseen.is_none(), "{}: an unseen store {unseen:x?}", step.position);
             }
             before = after;
             truth.steps.push(step);
