@@ -92,3 +92,20 @@ end
 document last-write
 Tell who wrote last to a variable before this place. The machine stays where it stands.
 end
+
+# gdb says nothing of what its steps back are for: lines, which go over interrupts, or instructions.
+define hook-reverse-step
+  monitor step-back over
+end
+define hook-reverse-next
+  monitor step-back over
+end
+define hook-reverse-finish
+  monitor step-back over
+end
+define hook-reverse-stepi
+  monitor step-back into
+end
+define hook-reverse-nexti
+  monitor step-back over
+end

@@ -479,6 +479,9 @@ class RvmPrompt:
         return text
 
 
+# gdb says nothing of what its steps back are for: lines, which go over interrupts, or instructions.
+for rvm_command, rvm_way in (("step", "over"), ("next", "over"), ("finish", "over"), ("stepi", "into"), ("nexti", "over")):
+    gdb.execute("define hook-reverse-%s\n  monitor step-back %s\nend" % (rvm_command, rvm_way))
 RvmWhen()
 RvmSeek()
 RvmMark()

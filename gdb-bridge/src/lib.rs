@@ -27,6 +27,8 @@ mod files;
 mod memory;
 /// The commands of `monitor`.
 mod monitor;
+/// Steps back over interrupts.
+mod over_interrupts;
 /// Breakpoints and watchpoints.
 mod points;
 /// Stepping and running, forwards and backwards.

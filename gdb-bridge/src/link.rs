@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::refusal;
+use crate::server::Door;
 use crate::timing::Begun;
 
 /// What gdb sends for Ctrl-C.
@@ -36,12 +37,12 @@ const WAIT_MORE: &[u8] = b"$O#4f";
 const SAY_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of what a client sends ahead of the answer that are kept; what is more stays in the socket.
 const AHEAD_BYTES: usize = 1 << 16;
-/// A client that reads nothing for this long is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a wait looks whether the server is to stop.
+/// How often a wait looks whether the server is to stop, and whether somebody else is at the door.
 const WAIT: Duration = Duration::from_millis(100);
 /// So many waits is the last acknowledgement worth.
 const FAREWELL_WAITS: u32 = 20;
+/// A client that reads nothing for so many waits, half a minute, is given up.
+const WAITS_TO_WRITE: u32 = 300;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -58,20 +59,9 @@ impl Stream {
             Self::Tcp(stream) => {
                 // Packets are small and each waits for its answer.
                 stream.set_nodelay(true)?;
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))
+                stream.set_nonblocking(false)
             }
-            Self::Unix(stream) => {
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))
-            }
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.write_all(bytes),
-            Self::Unix(stream) => stream.write_all(bytes),
+            Self::Unix(stream) => stream.set_nonblocking(false),
         }
     }
 
@@ -112,8 +102,10 @@ struct Inner {
     /// Since when the client, which waits for the answer to a command, has heard nothing; and whether it has sent nothing after
     /// that command yet.
     waits: Option<(Begun, bool)>,
-    /// Bytes to come of a packet of which some have been taken.
+    /// Where in a packet the last byte that was taken is.
     within: Within,
+    /// Where others come that cannot be served meanwhile.
+    door: Option<Rc<Door>>,
 }
 
 /// Where in a packet the bytes are that the client sends.
@@ -156,7 +148,13 @@ impl Link {
             unacknowledged: 0,
             waits: None,
             within: Within::Nothing,
+            door: None,
         }))))
+    }
+
+    /// Tells whoever comes to `door` meanwhile that they cannot be served.
+    pub(crate) fn minds(&self, door: Rc<Door>) {
+        self.0.borrow_mut().door = Some(door);
     }
 
     /// The next byte; waits for it. `None` when the client has gone or the server is to stop.
@@ -278,7 +276,19 @@ impl Inner {
             if readable(&self.stream, WAIT)? {
                 self.receive()?;
             }
+            self.mind_the_door();
         }
+    }
+
+    fn mind_the_door(&self) {
+        if let Some(door) = &self.door {
+            door.see_who_is_there(|| self.has_gone());
+        }
+    }
+
+    /// Whether the client has gone, even if what it has said before is still to be read.
+    fn has_gone(&self) -> bool {
+        self.closed || ready(&self.stream, PollFlags::RDHUP, Duration::ZERO).unwrap_or(true)
     }
 
     /// Takes in what the socket has; the socket has something.
@@ -299,6 +309,7 @@ impl Inner {
             return true;
         }
         self.receive_ahead();
+        self.mind_the_door();
         match (self.ahead(), &self.waits) {
             (Some((index, INTERRUPT)), _) => {
                 self.incoming.remove(index);
@@ -315,7 +326,7 @@ impl Inner {
         if let Some((since, _)) = &mut self.waits {
             *since = Begun::now();
         }
-        self.stream.write_all(WAIT_MORE)
+        self.write_all(WAIT_MORE)
     }
 
     /// The first byte that waits and says nothing of a packet. gdb sends none but an interrupt while the machine runs.
@@ -356,15 +367,42 @@ impl Inner {
         }
         let packets = self.outgoing.iter().filter(|byte| **byte == PACKET).count();
         self.unacknowledged = self.unacknowledged.saturating_add(packets);
-        let result = self.stream.write_all(&self.outgoing);
-        self.outgoing.clear();
-        result
+        let bytes = std::mem::take(&mut self.outgoing);
+        self.write_all(&bytes)
+    }
+
+    /// Writes as fast as the client reads, unless it does not read at all or the server is to stop.
+    fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut waits = 0;
+        while !bytes.is_empty() {
+            match rustix::net::send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    waits = 0;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    if waits == WAITS_TO_WRITE || self.stop.load(Ordering::Relaxed) {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                    waits += 1;
+                    ready(&self.stream, PollFlags::OUT, WAIT)?;
+                    self.mind_the_door();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 
 /// Waits at most `wait` for something to read, or for the end.
 pub(crate) fn readable(socket: impl AsFd, wait: Duration) -> io::Result<bool> {
-    let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+    ready(socket, PollFlags::IN, wait)
+}
+
+fn ready(socket: impl AsFd, what: PollFlags, wait: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&socket, what)];
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
     match poll(&mut fds, Some(&timeout)) {
         Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
@@ -393,6 +431,8 @@ impl gdbstub::conn::Connection for Link {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn pair() -> (Link, UnixStream) {
@@ -479,6 +519,16 @@ mod tests {
         client.write_all(b"-$m-1#-1-+$").unwrap();
         let read: Vec<u8> = (0..9).map(|_| link.next_byte().unwrap().unwrap()).collect();
         assert_eq!(read, b"$m-1#-1+$");
+    }
+
+    #[test]
+    fn who_finds_an_answer_late_is_heard_all_the_same_and_packets_keep_every_byte() {
+        let (link, mut client) = pair();
+        client.write_all(b"--\x03").unwrap();
+        assert!(link.is_interrupted());
+        client.write_all(b"-+$vCont;s:-1#-c-$?#3f").unwrap();
+        let read: Vec<u8> = (0..20).map(|_| link.next_byte().unwrap().unwrap()).collect();
+        assert_eq!(read, b"+$vCont;s:-1#-c$?#3f");
     }
 
     #[test]

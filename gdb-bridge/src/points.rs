@@ -38,6 +38,20 @@ pub struct Watchpoint {
     ranges: Vec<(u64, u64)>,
 }
 
+impl Watchpoint {
+    /// Whether this linear address is watched.
+    #[must_use]
+    pub fn covers(&self, linear: u64) -> bool {
+        linear.wrapping_sub(self.linear) < self.len
+    }
+
+    /// Whether it is the same to gdb, wherever in physical memory it has come to lie.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (self.linear, self.len, self.kind) == (other.linear, other.len, other.kind)
+    }
+}
+
 /// What a run stops on.
 #[derive(Debug, Default)]
 pub struct Points {
@@ -75,19 +89,26 @@ impl Points {
         (stops, owners)
     }
 
-    /// Whether the next instruction is at a breakpoint that holds in its address space.
+    /// Whether the next instruction is at a breakpoint that holds in its address space. Where an interrupt comes before it, the
+    /// breakpoint is met when that has returned.
     #[must_use]
     pub fn breaks_here(&self, timeline: &Timeline) -> bool {
         let linear = timeline.cpu().linear_rip();
         let is_one = self.software.contains(&linear) || self.hardware.contains(&linear);
         let holds = |space| AddressSpace::of(timeline.cpu()) == Some(space);
-        is_one && self.spaces.of(linear).is_none_or(holds)
+        is_one && self.spaces.of(linear).is_none_or(holds) && timeline.breaks_at(linear)
     }
 
     /// Whether the breakpoint there is a software one in gdb's eyes.
     #[must_use]
     pub fn is_software(&self, linear: u64) -> bool {
         self.software.contains(&linear)
+    }
+
+    /// Whether a watchpoint is still set.
+    #[must_use]
+    pub fn watches(&self, watchpoint: &Watchpoint) -> bool {
+        self.watchpoints.iter().any(|known| known.is(watchpoint))
     }
 
     /// A watchpoint.

@@ -1,6 +1,12 @@
 //! Stepping and running, forwards and backwards.
 //!
 //! gdbstub first takes note of what gdb wants ([`Action`]); the session then carries it out and reports the stop.
+//!
+//! A stop of gdb's protocol tells of one watchpoint. Where a step hits several, the others are told by the next runs on the same
+//! way, which do not move: gdb, which compares the values of those only that it is told, would else find the change at some
+//! later stop and show it there.
+
+use std::collections::VecDeque;
 
 use gdbstub::common::{Signal, Tid};
 use gdbstub::stub::MultiThreadStopReason;
@@ -11,16 +17,19 @@ use gdbstub::target::ext::base::multithread::{
 use gdbstub::target::ext::base::reverse_exec::{
     ReplayLogPosition, ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
 };
-use recorder::{Exit, ExitKind};
-use replayvm::machine::ExitFilter;
+use recorder::{Exit, ExitKind, Position};
+use replayvm::machine::{ExitFilter, WatchHit};
 use replayvm::timeline::{Landing, Progress, Reason, Stops, Timeline, TimelineError};
 
+use crate::points::Watchpoint;
 use crate::target::{ReplayTarget, TargetFailure};
 use crate::thread::VCPU;
 use crate::timing::Begun;
 
 /// Steps of a range between two looks at the client.
 const STEPS_UNSEEN: u32 = 512;
+/// Bytes of the longest instruction.
+const INSTRUCTION_BYTES: u64 = 15;
 
 /// What gdb wants the machine to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +51,16 @@ pub enum Action {
     ReverseStep,
 }
 
+/// Watchpoints that a step has hit and that gdb has not yet been told of.
+#[derive(Debug)]
+pub struct Unreported {
+    /// Where the machine stood when gdb was told of the first.
+    position: Position,
+    /// The run on this way is what tells of the next.
+    way: Action,
+    watchpoints: VecDeque<Watchpoint>,
+}
+
 impl Action {
     const fn name(self) -> &'static str {
         match self {
@@ -56,16 +75,22 @@ impl Action {
 
 /// A place in the program, as far as it can be told from the CPU: another call of the same function has another stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+pub(crate) struct Place {
     rip: u64,
     rsp: u64,
     cr3: u64,
 }
 
 impl Place {
-    fn of(timeline: &Timeline) -> Self {
+    pub(crate) fn of(timeline: &Timeline) -> Self {
         let cpu = timeline.cpu();
         Self { rip: cpu.linear_rip(), rsp: cpu.gpr[4], cr3: cpu.cr3 }
+    }
+
+    /// Whether it is where the program goes on that left `other` for a handler: there, or behind an instruction that called it.
+    pub(crate) fn follows(self, other: Self) -> bool {
+        let passed = self.rip.wrapping_sub(other.rip);
+        passed <= INSTRUCTION_BYTES && (self.rsp, self.cr3) == (other.rsp, other.cr3)
     }
 }
 
@@ -151,6 +176,9 @@ impl ReplayTarget<'_> {
         let Some(action) = self.action.take() else {
             return Ok(trap());
         };
+        if let Some(watchpoint) = self.next_unreported(action) {
+            return Ok(watch(&watchpoint));
+        }
         let begun = Begun::now();
         let (stops, owners) = self.points.stops();
         let link = self.link.clone();
@@ -159,12 +187,48 @@ impl ReplayTarget<'_> {
             Action::Continue => self.timeline.run_forward(&stops, &mut supervisor)?,
             Action::ReverseContinue => self.timeline.run_backward(&stops, &mut supervisor)?,
             Action::Step => self.timeline.step_forward_watching(&stops)?,
+            Action::ReverseStep if self.goes_back_over => self.step_back_over(&stops)?,
             Action::ReverseStep => self.timeline.step_backward_watching(&stops, &mut supervisor)?,
             Action::StepWithin { start, end } => self.step_within(start, end)?,
         };
         self.timing.ended(action.name(), &begun);
         tracing::debug!(?action, ?landing, "stopped");
+        if let Reason::Watch(hit) = landing.reason {
+            self.keep_unreported(action, hit, &owners);
+        }
         Ok(self.stop_reason(landing.reason, &owners))
+    }
+
+    /// The next watchpoint that the step at which the machine stands has hit and that gdb still wants to know of.
+    fn next_unreported(&mut self, action: Action) -> Option<Watchpoint> {
+        let mut unreported = self.unreported.take()?;
+        if unreported.way != action || unreported.position != self.timeline.position() {
+            return None;
+        }
+        let points = &self.points;
+        let next =
+            std::iter::from_fn(|| unreported.watchpoints.pop_front()).find(|next| points.watches(next))?;
+        unreported.watchpoints.retain(|other| !other.covers(next.linear));
+        self.unreported = Some(unreported);
+        Some(next)
+    }
+
+    /// Remembers the watchpoints that the step has hit beside the one that gdb is told of now.
+    fn keep_unreported(&mut self, action: Action, hit: WatchHit, owners: &[usize]) {
+        let owner_of = |index: usize| owners.get(index).and_then(|owner| self.points.watchpoint(*owner));
+        let Some(told) = owner_of(hit.index) else { return };
+        let mut watchpoints = VecDeque::<Watchpoint>::new();
+        for other in hit.indices().filter_map(owner_of) {
+            // gdb looks at every watchpoint that has the address in it.
+            if !other.covers(told.linear) && !watchpoints.iter().any(|known| known.is(other)) {
+                watchpoints.push_back(other.clone());
+            }
+        }
+        let way = match action {
+            Action::ReverseContinue | Action::ReverseStep => Action::ReverseContinue,
+            Action::Continue | Action::Step | Action::StepWithin { .. } => Action::Continue,
+        };
+        self.unreported = Some(Unreported { position: self.timeline.position(), way, watchpoints });
     }
 
     /// Steps while the instruction pointer is in a range, at least once. An interrupt that is taken on the way is run
@@ -230,11 +294,7 @@ impl ReplayTarget<'_> {
             Reason::Breakpoint(_) => MultiThreadStopReason::HwBreak(VCPU),
             Reason::Watch(hit) => {
                 match owners.get(hit.index).and_then(|owner| self.points.watchpoint(*owner)) {
-                    Some(watchpoint) => MultiThreadStopReason::Watch {
-                        tid: VCPU,
-                        kind: watchpoint.kind,
-                        addr: watchpoint.linear,
-                    },
+                    Some(watchpoint) => watch(watchpoint),
                     None => trap(),
                 }
             }
@@ -247,6 +307,11 @@ impl ReplayTarget<'_> {
             }
         }
     }
+}
+
+/// The machine stands because of a watchpoint.
+fn watch(watchpoint: &Watchpoint) -> MultiThreadStopReason<u64> {
+    MultiThreadStopReason::Watch { tid: VCPU, kind: watchpoint.kind, addr: watchpoint.linear }
 }
 
 /// The machine stands for no other reason than that it was asked to.

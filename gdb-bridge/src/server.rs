@@ -1,5 +1,7 @@
 //! Listening, and serving one client after the other.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -7,23 +9,29 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use replayvm::timeline::Timeline;
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::architecture::Architecture;
-use crate::link::{Stream, readable};
-use crate::session::{Goodbye, serve_client};
+use crate::link::{Link, Stream, readable};
+use crate::refusal;
+use crate::session::{Goodbye, SessionError, serve_link};
 use crate::symbols::GuestSymbols;
 
 /// How often a wait for a client looks whether the server is to stop.
 const WAIT: Duration = Duration::from_millis(100);
 /// Clients that may wait for their turn.
 const BACKLOG: i32 = 4;
+/// What a client is told that comes while another is served.
+const BUSY: &[u8] = b"E.another debugger is connected to this recording: one at a time";
+/// Clients that have been told so whose connections are kept.
+const TOLD_MAX: usize = 4;
 
 /// Where gdb can connect. Whoever can connect can read all of the recorded machine's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,12 +95,12 @@ pub fn serve(
     options: &ServeOptions,
     on_ready: impl FnOnce(&Listen),
 ) -> Result<(), ServeError> {
-    let door = Door::open(listen)?;
+    let door = Rc::new(Door::open(listen)?);
     on_ready(&door.at);
     loop {
         let Some(stream) = door.accept(&options.stop)? else { return Ok(()) };
         tracing::info!(at = %door.at, "gdb connected");
-        match serve_client(timeline, stream, options) {
+        match serve_at(&door, timeline, stream, options) {
             Ok(goodbye @ (Goodbye::Detached | Goodbye::Killed | Goodbye::Gone)) => {
                 tracing::info!(?goodbye, "gdb left");
             }
@@ -104,11 +112,30 @@ pub fn serve(
     }
 }
 
+/// Serves one client, and tells others at the door that they come too early.
+fn serve_at(
+    door: &Rc<Door>,
+    timeline: &mut Timeline,
+    stream: Stream,
+    options: &ServeOptions,
+) -> Result<Goodbye, SessionError> {
+    let link = Link::new(stream, Arc::clone(&options.stop))?;
+    link.minds(Rc::clone(door));
+    let goodbye = serve_link(timeline, link, options);
+    door.told.borrow_mut().clear();
+    goodbye
+}
+
 /// A listening socket.
 #[derive(Debug)]
-struct Door {
+pub(crate) struct Door {
     at: Listen,
     socket: Socket,
+    /// Clients that have been let in too early to be served at once.
+    next: RefCell<VecDeque<Stream>>,
+    /// Clients that have been turned away. Their connections stay for a while: closed with something unread in them, they
+    /// would take along what was said.
+    told: RefCell<VecDeque<Stream>>,
     /// Takes the file away at the end.
     _file: Option<SocketFile>,
 }
@@ -117,6 +144,15 @@ struct Door {
 enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl Socket {
+    fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(socket) => socket.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(socket) => socket.accept().map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
 }
 
 impl AsFd for Socket {
@@ -139,12 +175,24 @@ impl Door {
                 let socket = TcpListener::bind(address).map_err(wrong)?;
                 socket.set_nonblocking(true).map_err(wrong)?;
                 let at = Listen::Tcp(socket.local_addr().map_err(wrong)?);
-                Ok(Self { at, socket: Socket::Tcp(socket), _file: None })
+                Ok(Self {
+                    at,
+                    socket: Socket::Tcp(socket),
+                    next: RefCell::default(),
+                    told: RefCell::default(),
+                    _file: None,
+                })
             }
             Listen::Unix(path) => {
                 let (socket, file) = bind_private(path).map_err(wrong)?;
                 socket.set_nonblocking(true).map_err(wrong)?;
-                Ok(Self { at: at.clone(), socket: Socket::Unix(socket), _file: Some(file) })
+                Ok(Self {
+                    at: at.clone(),
+                    socket: Socket::Unix(socket),
+                    next: RefCell::default(),
+                    told: RefCell::default(),
+                    _file: Some(file),
+                })
             }
         }
     }
@@ -155,14 +203,13 @@ impl Door {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
+            if let Some(stream) = self.next.borrow_mut().pop_front() {
+                return Ok(Some(stream));
+            }
             if !readable(&self.socket, WAIT).map_err(ServeError::Accept)? {
                 continue;
             }
-            let accepted = match &self.socket {
-                Socket::Tcp(socket) => socket.accept().map(|(stream, _)| Stream::Tcp(stream)),
-                Socket::Unix(socket) => socket.accept().map(|(stream, _)| Stream::Unix(stream)),
-            };
-            match accepted {
+            match self.socket.accept() {
                 Ok(stream) => return Ok(Some(stream)),
                 // The client has gone before its turn came.
                 Err(error)
@@ -171,6 +218,31 @@ impl Door {
                         ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
                 Err(error) => return Err(ServeError::Accept(error)),
+            }
+        }
+    }
+}
+
+impl Door {
+    /// Tells whoever is at the door that somebody else is served, in answer to what any client says first. gdb shows the
+    /// text; it would else wait, and then complain of a broken protocol. Once the one that is served `has_gone`, whoever comes is
+    /// next. Does not wait.
+    pub(crate) fn see_who_is_there(&self, has_gone: impl Fn() -> bool) {
+        while let Ok(stream) = self.socket.accept() {
+            // Asked now: who comes after the other has gone must not be told otherwise.
+            if has_gone() {
+                self.next.borrow_mut().push_back(stream);
+                return;
+            }
+            tracing::info!(at = %self.at, "another client is turned away");
+            let answer = [b"+", &refusal::packet(BUSY)[..]].concat();
+            // Whoever does not get it has gone, or sees the end.
+            let _ = rustix::net::send(&stream, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            let _ = rustix::net::shutdown(&stream, Shutdown::Write);
+            let mut told = self.told.borrow_mut();
+            told.push_back(stream);
+            if told.len() > TOLD_MAX {
+                told.pop_front();
             }
         }
     }

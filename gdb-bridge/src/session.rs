@@ -51,7 +51,15 @@ pub fn serve_client(
     stream: Stream,
     options: &ServeOptions,
 ) -> Result<Goodbye, SessionError> {
-    let link = Link::new(stream, Arc::clone(&options.stop))?;
+    serve_link(timeline, Link::new(stream, Arc::clone(&options.stop))?, options)
+}
+
+/// The same over a link.
+pub(crate) fn serve_link(
+    timeline: &mut Timeline,
+    link: Link,
+    options: &ServeOptions,
+) -> Result<Goodbye, SessionError> {
     let mut target = ReplayTarget::new(timeline, Arc::clone(&options.symbols), link.clone());
     target.shown.wanted = options.architecture;
     let stub = GdbStubBuilder::new(link.clone()).packet_buffer_size(PACKET_BYTES).build();

@@ -26,7 +26,7 @@ use crate::files::Opened;
 use crate::link::Link;
 use crate::points::Points;
 use crate::registers::{self, RegisterId};
-use crate::resume::Action;
+use crate::resume::{Action, Unreported};
 use crate::symbols::GuestSymbols;
 use crate::thread::VCPU;
 use crate::timing::Timing;
@@ -51,6 +51,10 @@ pub struct ReplayTarget<'t> {
     pub(crate) physical: bool,
     /// What gdb has asked for and the session has not yet done.
     pub(crate) action: Option<Action>,
+    /// Steps back go over interrupts.
+    pub(crate) goes_back_over: bool,
+    /// Watchpoints that the last step has hit beside the one that was told.
+    pub(crate) unreported: Option<Unreported>,
     /// Bytes of memory that the packet at hand may still read.
     pub(crate) read_budget: usize,
     /// Where the machine stood before a command of `monitor` whose answer the client has not acknowledged yet.
@@ -73,6 +77,8 @@ impl<'t> ReplayTarget<'t> {
             opened: Opened::default(),
             physical: false,
             action: None,
+            goes_back_over: false,
+            unreported: None,
             read_budget: crate::memory::READ_BYTES_MAX,
             moved_from: None,
             timing: Timing::default(),

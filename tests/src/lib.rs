@@ -19,6 +19,8 @@ mod serving;
 pub mod damage;
 /// Random numbers from a seed.
 pub mod random;
+/// What a person types to gdb, and what they see.
+pub mod scenario;
 
 pub use command::{Finished, Replayvm, Running, binary, replayvm};
 pub use pty::{Attributes, Person};

@@ -1,11 +1,12 @@
 //! Real gdb on recordings of corpora guests.
 //!
-//! Each test starts gdb with a script and reads what it prints. Where gdb is not installed, they say so and pass.
+//! Each test starts gdb with a script and reads what it prints; what a script and a text can say is in `scenarios.rs`. Where
+//! gdb is not installed, they say so and pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "what takes too long has failed")]
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,7 @@ use gdb_bridge::{GdbFiles, GuestSymbols, Listen, ServeOptions, serve};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
 use replayvm::timeline::Timeline;
+use replayvm_tests::{binary, path_text};
 
 /// A recording of the guest `lost-update`, from power-on to its verdict, made once.
 fn recording() -> &'static Path {
@@ -111,59 +113,6 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 }
 
 #[test]
-fn gdb_knows_general_and_system_registers() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "break lost_update::count",
-        "continue",
-        "info registers rip cr0 cr3 efer fs_base",
-        "p/x $cr3",
-        "p $efer",
-        "p $fs_base",
-        "p $mxcsr",
-        "p $cs",
-        "info registers",
-        "bt",
-    ]);
-    assert!(text.contains("Breakpoint 1, lost_update::count ()"), "{text}");
-    assert!(text.contains("[ PE") && text.contains("PG ]"), "{text}");
-    assert!(text.contains("LME LMA"), "{text}");
-    assert!(text.contains("<lost_update::count"), "{text}");
-    assert!(text.contains("k_gs_base") && text.contains("tick_offset"), "{text}");
-    assert!(text.contains("in lost_update::main ()"), "{text}");
-}
-
-#[test]
-fn a_watchpoint_backwards_finds_the_last_store() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "seek end",
-        "p lost_update::COUNTER",
-        "watch lost_update::COUNTER",
-        "reverse-continue",
-        "echo FIRST\\n",
-        "p/x $pc",
-        "x/i $pc",
-        "reverse-continue",
-        "echo SECOND\\n",
-        "p/x $pc",
-        "continue",
-        "echo THIRD\\n",
-        "x/i $pc",
-    ]);
-    assert!(text.contains("Hardware watchpoint 1: lost_update::COUNTER"), "{text}");
-    let first = between(&text, "FIRST", "Hardware watchpoint");
-    assert!(first.contains("COUNTER"), "backwards gdb stands at the store: {first}");
-    // Forwards again over the same store, and past it.
-    let last = between(&text, "SECOND", "THIRD");
-    assert!(last.contains("Old value") && last.contains("New value"), "{last}");
-}
-
-#[test]
 fn what_would_change_the_recording_is_refused_and_changes_nothing() {
     if !gdb_is_installed() {
         return;
@@ -208,89 +157,6 @@ fn ten_steps_back_and_ten_forward_lead_to_the_same_registers() {
     assert!(start.contains("instructions"), "{start}");
     assert_eq!(start, between(&text, "E\n", "F\n"));
     assert_ne!(start, between(&text, "C\n", "D\n"));
-}
-
-#[test]
-fn both_ends_of_the_recording_are_ends_of_history() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "reverse-stepi",
-        "echo A\\n",
-        "continue",
-        "echo B\\n",
-        "stepi",
-        "echo C\\n",
-        "reverse-continue",
-        "echo D\\n",
-        "when",
-        "echo E\\n",
-    ]);
-    let ends = "No more reverse-execution history.";
-    assert_eq!(text.matches(ends).count(), 4, "{text}");
-    assert!(between(&text, "D\n", "E\n").contains("the begin of the recording"), "{text}");
-}
-
-#[test]
-fn source_lines_are_walked_both_ways() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "break lost_update::count",
-        "continue",
-        "next",
-        "echo A\\n",
-        "p $tick",
-        "p $tick_offset",
-        "echo B\\n",
-        "next",
-        "reverse-next",
-        "echo C\\n",
-        "finish",
-        "echo D\\n",
-        "delete",
-        "reverse-stepi",
-        "reverse-finish",
-        "echo E\\n",
-        "bt 1",
-        "echo F\\n",
-    ]);
-    let line = |part: &str| part.split_whitespace().next().map(str::to_owned);
-    assert_eq!(line(between(&text, "B\n", "C\n")), Some("57".to_owned()), "{text}");
-    assert!(between(&text, "C\n", "D\n").contains("lost_update::main"), "{text}");
-    assert!(between(&text, "E\n", "F\n").contains("#0"), "{text}");
-    assert!(between(&text, "E\n", "F\n").contains("lost_update::main"), "{text}");
-}
-
-#[test]
-fn a_mark_is_found_again_and_gdb_sees_the_move() {
-    if !gdb_is_installed() {
-        return;
-    }
-    let text = gdb(&[
-        "seek 100000",
-        "echo A\\n",
-        "p $pc",
-        "echo B\\n",
-        "mark here",
-        "seek +1000",
-        "echo C\\n",
-        "p $pc",
-        "p $tick",
-        "marks",
-        "back here",
-        "echo A\\n",
-        "p $pc",
-        "echo B\\n",
-    ]);
-    let value = |text: &str| text.split_once(" = ").map(|(_, value)| value.trim().to_owned());
-    let first = value(between(&text, "A\n", "B\n"));
-    let again = value(between(text.split_once("C\n").expect("a part").1, "A\n", "B\n"));
-    assert!(first.is_some());
-    assert_eq!(first, again, "{text}");
-    assert!(text.contains("here             100000+0"), "{text}");
 }
 
 #[test]
@@ -343,4 +209,29 @@ fn one_client_comes_after_the_other_and_finds_the_cursor_where_it_was_left() {
         assert!(output.contains("position 10000"), "{outputs:?}");
     }
     assert!(!path.exists(), "the socket's file goes with the server");
+}
+
+#[test]
+fn the_command_listens_on_loopback_only() {
+    let mut server = Command::new(binary())
+        .args(["gdb", path_text(recording()), "--listen", ":0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut line = String::new();
+    let read = BufReader::new(server.stdout.take().expect("a pipe")).read_line(&mut line);
+    // The addresses at which the port is listened at (state 0A), of this network namespace.
+    let sockets =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    server.kill().and_then(|()| server.wait()).expect("our own child can be ended");
+    read.expect("a line");
+    let port = line.trim_end().trim_end_matches('\'').rsplit_once("127.0.0.1:").expect("an address").1;
+    let port = format!(":{:04X}", port.parse::<u16>().expect("a port"));
+    let fields =
+        sockets.iter().flat_map(|text| text.lines()).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let listening: Vec<String> = fields
+        .filter(|fields| fields.get(3) == Some(&"0A") && fields[1].ends_with(&port))
+        .map(|fields| fields[1].to_owned())
+        .collect();
+    assert_eq!(listening, [format!("0100007F{port}")], "{line}");
 }

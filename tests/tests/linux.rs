@@ -57,6 +57,22 @@ impl Drop for Busy {
     }
 }
 
+/// Where the run ended has a name, and so does every function that the kernel can name itself.
+fn it_names_its_functions(file: &Path) {
+    let info = replayvm(["info", path_text(file)]).run().exits(0);
+    assert!(info.stdout.contains("at the end   rip 0xffffffff"), "{info}");
+    let found = replayvm(["symbols", path_text(file), "--find", "vfs_read"]).run().exits(0).stdout;
+    let (address, name) = found.trim().split_once(' ').expect("an address and a name");
+    assert_eq!(name, "vfs_read");
+    let back = replayvm(["symbols", path_text(file), "--find", address]).run().exits(0).stdout;
+    assert_eq!(back.trim(), format!("{address} vfs_read+0x0"));
+    // The file that gdb gets is to be had for other debuggers too.
+    let elf = file.with_extension("elf");
+    let written = replayvm(["symbols", path_text(file), "--output", path_text(&elf)]).run().exits(0);
+    assert!(written.stdout.contains("the memory of the kernel"), "{written}");
+    assert!(fs::read(&elf).unwrap().starts_with(b"\x7fELF"));
+}
+
 #[test]
 fn a_kernel_boots_prints_a_line_and_powers_off_and_every_replay_is_the_same_to_the_byte() {
     if guest("linux-hello").is_none() {
@@ -69,6 +85,7 @@ fn a_kernel_boots_prints_a_line_and_powers_off_and_every_replay_is_the_same_to_t
     let said = report["console"].as_str().unwrap();
     assert!(said.contains("hello from init\n"), "{said}");
     assert_eq!(report["reason"], "power off");
+    it_names_its_functions(&file);
     let end = end_of(&info(&file));
     // Every exit and the digests at every checkpoint are compared by replay itself.
     let checkpoints = info(&file)["checkpoints"].as_array().unwrap().len();

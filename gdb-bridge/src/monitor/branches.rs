@@ -89,7 +89,10 @@ impl ReplayTarget<'_> {
             last.push_back((line.at, text.chars().take(LINE_CHARS).collect::<String>()));
         }
         if last.is_empty() {
-            return Some(format!("nothing is printed between the fork at {} and {here}\n", branch.fork()));
+            return Some(match branch.printed_from() {
+                kept if kept > branch.fork() => format!("what is printed before {kept} is no longer kept\n"),
+                fork => format!("nothing is printed between the fork at {fork} and {here}\n"),
+            });
         }
         Some(last.iter().map(|(at, line)| line_text(*at, line)).collect())
     }

@@ -86,6 +86,7 @@ impl ReplayTarget<'_> {
             Command::Help(Some(command)) => words::help_about(command)?,
             Command::When => self.when(),
             Command::Seek { target, quiet } => {
+                self.unreported = None;
                 self.moved_from = Some(self.timeline.keep_here().map_err(|error| failed(&error))?);
                 let landing = self.go(&target)?;
                 let mut text = self.when();
@@ -117,6 +118,10 @@ impl ReplayTarget<'_> {
                 self.physical = change.unwrap_or(self.physical);
                 let what = if self.physical { "physical" } else { "linear, by the guest's page tables" };
                 format!("addresses of memory are {what}\n")
+            }
+            Command::StepBack { over } => {
+                self.goes_back_over = over;
+                String::new()
             }
             Command::Architecture(wanted) => {
                 self.shown.wanted = wanted.unwrap_or(self.shown.wanted);

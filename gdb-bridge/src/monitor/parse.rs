@@ -30,6 +30,7 @@ pub(super) enum Command<'a> {
     DropCheckpoint(Option<Position>),
     Checkpoints,
     Physical(Option<bool>),
+    StepBack { over: bool },
     Architecture(Option<Wanted>),
     Symbols,
     BreakIn { space: Option<Space>, address: Option<u64> },
@@ -120,6 +121,8 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         ("phys", []) => Command::Physical(None),
         ("phys", ["on"]) => Command::Physical(Some(true)),
         ("phys", ["off"]) => Command::Physical(Some(false)),
+        ("step-back", ["over"]) => Command::StepBack { over: true },
+        ("step-back", ["into"]) => Command::StepBack { over: false },
         ("arch", []) => Command::Architecture(None),
         ("arch", ["auto"]) => Command::Architecture(Some(None)),
         ("arch", ["x86-64"]) => Command::Architecture(Some(Some(Architecture::X86_64))),
@@ -302,6 +305,7 @@ mod tests {
         assert_eq!(parse("seek +7"), seek(Target::Forward(7)));
         assert_eq!(parse("seek -7"), seek(Target::Backward(7)));
         assert_eq!(parse("back here"), seek(Target::Mark("here")));
+        assert_eq!(parse("step-back over"), Ok(Command::StepBack { over: true }));
         assert_eq!(parse("seek begin quiet"), Ok(Command::Seek { target: Target::Begin, quiet: true }));
     }
 

@@ -200,6 +200,14 @@ static WORDS: &[Word] = &[
         more: "Breakpoints and watchpoints are linear addresses in any case.",
     },
     Word {
+        name: "step-back",
+        group: Group::Session,
+        uses: &[("step-back over|into", "steps back go over interrupts, or into the ends of their handlers")],
+        more: "gdb says nothing of what its steps back are for, and finds no call where one leads into a handler. The commands \
+               that `replayvm gdb --launch` gives to gdb say `over` before reverse-next and reverse-step, and `into` before \
+               reverse-stepi.",
+    },
+    Word {
         name: "stats",
         group: Group::Session,
         uses: &[("stats", "what has been replayed and what is in memory")],

@@ -114,7 +114,11 @@ impl ReplayTarget<'_> {
             }
         })?;
         let Some(Told { at, rip, what, address: written, old, new }) = told else {
-            return Ok(format!("no write to {len} bytes at {address:#x} from the begin to {here}\n"));
+            let begin = match self.timeline.branch() {
+                Some(branch) => format!("the begin of the branch at {}", branch.begin()),
+                None => "the begin".to_owned(),
+            };
+            return Ok(format!("no write to {len} bytes at {address:#x} from {begin} to {here}\n"));
         };
         let mut text = format!("last write to {len} bytes at {address:#x} before {here}\n");
         let _ = writeln!(text, "position {at}\n{rip:#x}: {what}\nat {written:#x}: {old} -> {new}");
@@ -231,7 +235,7 @@ mod tests {
     use super::*;
 
     fn hit(index: usize, gpa: u64, len: u64) -> WatchHit {
-        WatchHit { index, at: Position::START, write: true, gpa, len }
+        WatchHit { index, at: Position::START, write: true, gpa, len, all: 1 << index }
     }
 
     #[test]

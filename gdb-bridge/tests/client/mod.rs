@@ -101,6 +101,16 @@ impl Client {
         output
     }
 
+    /// All registers.
+    pub fn registers(&mut self) -> Vec<u8> {
+        unhex(&self.ask("g"))
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&mut self) {
+        self.0.write_all(b"\x03").unwrap();
+    }
+
     pub fn register(&mut self, number: usize) -> u64 {
         let hex = self.ask(&format!("p{number:x}"));
         unhex(&hex).iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))

@@ -37,6 +37,15 @@ pub struct WatchHit {
     pub gpa: u64,
     /// Bytes of the access.
     pub len: u64,
+    /// One bit for each of the first 64 watches that an access of the same step has hit, this one's too.
+    pub all: u64,
+}
+
+impl WatchHit {
+    /// The watches that accesses of the same step have hit, by index, the first 64 of the set.
+    pub fn indices(self) -> impl Iterator<Item = usize> {
+        (0..64).filter(move |index| self.all >> index & 1 != 0)
+    }
 }
 
 /// All watches of a machine, and the first hit since it was last asked.
@@ -80,9 +89,6 @@ impl WatchSet {
     /// An access by the guest's program.
     #[inline]
     pub fn access(&mut self, at: Position, gpa: u64, len: u64, write: bool) {
-        if self.hit.is_some() {
-            return;
-        }
         let sees = |watch: &Watch| {
             let kind = match watch.kind {
                 WatchKind::Write => write,
@@ -91,8 +97,14 @@ impl WatchSet {
             };
             kind && gpa < watch.gpa.saturating_add(watch.len) && watch.gpa < gpa.saturating_add(len)
         };
-        if let Some(index) = self.watches.iter().position(sees) {
-            self.hit = Some(WatchHit { index, at, write, gpa, len });
+        let mut seen =
+            self.watches.iter().enumerate().filter(|(_, watch)| sees(watch)).map(|(index, _)| index);
+        let Some(index) = seen.next() else { return };
+        let all =
+            seen.chain([index]).fold(0, |all, index| all | 1_u64.checked_shl(index as u32).unwrap_or(0));
+        match &mut self.hit {
+            Some(hit) => hit.all |= all,
+            None => self.hit = Some(WatchHit { index, at, write, gpa, len, all }),
         }
     }
 
@@ -135,6 +147,23 @@ mod tests {
         set.access(at, 0x1004, 1, true);
         assert_eq!(set.take_hit(), None);
         set.access(at, 0x0ffd, 4, true);
-        assert_eq!(set.take_hit(), Some(WatchHit { index: 0, at, write: true, gpa: 0xffd, len: 4 }));
+        assert_eq!(set.take_hit(), Some(WatchHit { index: 0, at, write: true, gpa: 0xffd, len: 4, all: 1 }));
+    }
+
+    #[test]
+    fn the_first_access_is_told_and_every_watch_that_the_step_hits() {
+        let mut set = WatchSet::default();
+        let at = Position::new(5, 1);
+        let kinds = [WatchKind::Write, WatchKind::Read, WatchKind::Access, WatchKind::Write];
+        set.set(kinds.map(|kind| Watch { gpa: 0x1000, len: 4, kind }).to_vec());
+        set.access(at, 0x1000, 4, false);
+        set.access(at, 0x1002, 1, true);
+        let hit = set.take_hit().unwrap();
+        assert_eq!((hit.index, hit.write, hit.gpa), (1, false, 0x1000));
+        assert_eq!(hit.indices().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        // Far more watches than anybody sets: the ones past 64 are seen, and hide no other.
+        set.set(vec![Watch { gpa: 0x1000, len: 1, kind: WatchKind::Write }; 70]);
+        set.access(at, 0x1000, 1, true);
+        assert_eq!(set.take_hit().map(|hit| (hit.index, hit.all)), Some((0, u64::MAX)));
     }
 }

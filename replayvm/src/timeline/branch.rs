@@ -41,6 +41,7 @@ pub struct Branch {
     reached: Position,
     over: Option<Over>,
     printed: VecDeque<Printed>,
+    printed_from: Position,
     /// Up to here it is known what is printed.
     heard: Position,
 }
@@ -87,7 +88,13 @@ impl Branch {
         self.over.as_ref()
     }
 
-    /// What the guest has printed since the fork and before `here`, or the end of it.
+    /// From where on what the guest has printed is kept: from the fork, until it has printed more than is kept.
+    #[must_use]
+    pub fn printed_from(&self) -> Position {
+        self.printed_from
+    }
+
+    /// What the guest has printed since there and before `here`.
     pub fn printed_before(&self, here: Position) -> impl Iterator<Item = &Printed> {
         self.printed.iter().take_while(move |printed| printed.at < here)
     }
@@ -158,6 +165,11 @@ impl Branch {
         self.printed.extend(printed.filter(|printed| printed.at >= self.heard));
         let surplus = self.printed.len().saturating_sub(PRINTED_BYTES);
         self.printed.drain(..surplus);
+        if surplus > 0
+            && let Some(first) = self.printed.front()
+        {
+            self.printed_from = first.at;
+        }
         self.heard = self.heard.max(driver.machine.position());
     }
 
@@ -221,6 +233,7 @@ impl Timeline {
             reached: here,
             over: self.over_at_end(here),
             printed: VecDeque::new(),
+            printed_from: here,
             heard: here,
         }));
         Ok(())

@@ -5,6 +5,7 @@ use replayvm_cpu::Unmapped;
 
 use super::{Timeline, TimelineError};
 use crate::checkpoint::PageMap;
+use crate::engine::Breakpoints;
 use crate::machine::Machine;
 
 impl Timeline {
@@ -20,6 +21,12 @@ impl Timeline {
     /// Where the walk through the page tables ends.
     pub fn walk_tables(&self, linear: u64) -> Result<u64, Unmapped> {
         self.machine().walk_tables(linear).end
+    }
+
+    /// Whether a breakpoint at this linear address stops here: the instruction there comes next, and no interrupt before it.
+    #[must_use]
+    pub fn breaks_at(&self, linear: u64) -> bool {
+        self.driver.machine.stops_at(&Breakpoints::new(vec![linear]))
     }
 
     /// Which page of RAM holds what under the cursor.

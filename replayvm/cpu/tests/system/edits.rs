@@ -11,7 +11,7 @@ fn edited(machine: Machine, edit: impl FnOnce(&mut CpuState)) -> Result<CpuState
 #[test]
 fn bits_that_cannot_be_written_keep_what_they_hold() {
     let new = edited(Machine::long(), |state| {
-        state.rflags = u64::MAX & !(1 << 17);
+        state.rflags = !(1 << 17);
         state.cr0 &= !cr0::ET;
         state.fcw = 0xffff;
         state.fsw = 0x8080;
@@ -41,7 +41,8 @@ fn a_cpu_that_is_sent_elsewhere_has_left_its_halt_and_its_boundary() {
 
 #[test]
 fn what_only_the_guest_can_do_is_refused_in_words() {
-    let refused: [(fn(&mut CpuState), &str); 8] = [
+    type Edit = fn(&mut CpuState);
+    let refused: [(Edit, &str); 8] = [
         (|state| state.now.tick += 1, "by running it"),
         (|state| state.segments[1].selector = 0, "descriptor"),
         (|state| state.segments[3].base = 0x1000, "descriptor"),
