@@ -102,6 +102,8 @@ pub(crate) fn serve_link(
                 .interrupt_handled(&mut target, None::<MultiThreadStopReason<u64>>)
                 .map_err(protocol)?,
             GdbStubStateMachine::Disconnected(ended) => {
+                // Whoever has gone already needs no farewell.
+                let _ = link.farewell();
                 return Ok(match ended.get_reason() {
                     DisconnectReason::Disconnect => Goodbye::Detached,
                     _ => Goodbye::Killed,
