@@ -7,6 +7,7 @@
 //! later stop and show it there.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use gdbstub::common::{Signal, Tid};
 use gdbstub::stub::MultiThreadStopReason;
@@ -28,6 +29,8 @@ use crate::timing::Begun;
 
 /// Steps of a range between two looks at the client.
 const STEPS_UNSEEN: u32 = 512;
+/// How long after Ctrl-C gdb may go on by itself. A person who finds the machine standing takes longer.
+const OVERTAKEN: Duration = Duration::from_secs(1);
 /// Bytes of the longest instruction.
 const INSTRUCTION_BYTES: u64 = 15;
 
@@ -176,6 +179,9 @@ impl ReplayTarget<'_> {
         let Some(action) = self.action.take() else {
             return Ok(trap());
         };
+        if self.is_interrupted_already(action) {
+            return Ok(self.stop_reason(Reason::Interrupted, &[]));
+        }
         if let Some(watchpoint) = self.next_unreported(action) {
             return Ok(watch(&watchpoint));
         }
@@ -197,6 +203,13 @@ impl ReplayTarget<'_> {
             self.keep_unreported(action, hit, &owners);
         }
         Ok(self.stop_reason(landing.reason, &owners))
+    }
+
+    /// Whether somebody pressed Ctrl-C while gdb took a stop for none, as at a breakpoint whose condition does not hold, and goes
+    /// on: the run that it was meant for is this one.
+    fn is_interrupted_already(&mut self, action: Action) -> bool {
+        let runs = matches!(action, Action::Continue | Action::ReverseContinue);
+        runs && self.overtaken.take().is_some_and(|pressed| pressed.elapsed() <= OVERTAKEN)
     }
 
     /// The next watchpoint that the step at which the machine stands has hit and that gdb still wants to know of.

@@ -14,6 +14,7 @@ use crate::registers::{self, RegisterId};
 use crate::server::ServeOptions;
 use crate::target::{ReplayTarget, TargetFailure};
 use crate::thread::VCPU;
+use crate::timing::Begun;
 
 /// Bytes of the largest packet. It bounds what gdb reads of memory at a time.
 const PACKET_BYTES: usize = 1 << 16;
@@ -97,10 +98,12 @@ pub(crate) fn serve_link(
                 let mut registers = values.iter().map(|(id, value)| (*id, value.as_slice()));
                 running.report_stop_with_regs(&mut target, reason, &mut registers).map_err(protocol)?
             }
-            // Whoever interrupts a machine that stands has been overtaken by the stop: there is nothing to report.
-            GdbStubStateMachine::CtrlCInterrupt(interrupt) => interrupt
-                .interrupt_handled(&mut target, None::<MultiThreadStopReason<u64>>)
-                .map_err(protocol)?,
+            // Whoever interrupts a machine that stands has been overtaken by the stop: there is nothing to report yet.
+            GdbStubStateMachine::CtrlCInterrupt(interrupt) => {
+                target.overtaken = Some(Begun::now());
+                let nothing = None::<MultiThreadStopReason<u64>>;
+                interrupt.interrupt_handled(&mut target, nothing).map_err(protocol)?
+            }
             GdbStubStateMachine::Disconnected(ended) => {
                 // Whoever has gone already needs no farewell.
                 let _ = link.farewell();

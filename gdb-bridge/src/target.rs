@@ -29,7 +29,7 @@ use crate::registers::{self, RegisterId};
 use crate::resume::{Action, Unreported};
 use crate::symbols::GuestSymbols;
 use crate::thread::VCPU;
-use crate::timing::Timing;
+use crate::timing::{Begun, Timing};
 
 /// What can end a session from the target's side: nothing. What fails is told to gdb, and gdb may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,8 @@ pub struct ReplayTarget<'t> {
     pub(crate) physical: bool,
     /// What gdb has asked for and the session has not yet done.
     pub(crate) action: Option<Action>,
+    /// When Ctrl-C came last while the machine stood.
+    pub(crate) overtaken: Option<Begun>,
     /// Steps back go over interrupts.
     pub(crate) goes_back_over: bool,
     /// Watchpoints that the last step has hit beside the one that was told.
@@ -77,6 +79,7 @@ impl<'t> ReplayTarget<'t> {
             opened: Opened::default(),
             physical: false,
             action: None,
+            overtaken: None,
             goes_back_over: false,
             unreported: None,
             read_budget: crate::memory::READ_BYTES_MAX,
