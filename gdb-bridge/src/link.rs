@@ -39,6 +39,8 @@ const SAY_WAIT: Duration = Duration::from_secs(1);
 const AHEAD_BYTES: usize = 1 << 16;
 /// How often a wait looks whether the server is to stop, and whether somebody else is at the door.
 const WAIT: Duration = Duration::from_millis(100);
+/// So many waits is the last acknowledgement worth.
+const FAREWELL_WAITS: u32 = 20;
 /// A client that reads nothing for so many waits, half a minute, is given up.
 const WAITS_TO_WRITE: u32 = 300;
 
@@ -201,6 +203,29 @@ impl Link {
     pub fn gave_up(&self) -> bool {
         let mut inner = self.0.borrow_mut();
         inner.acknowledges && std::mem::take(&mut inner.unacknowledged) > 0
+    }
+
+    /// Waits, not for long, until the client has acknowledged the last answer or has gone: one that finds the connection closed
+    /// before it could takes its farewell for a failure.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn farewell(&self) -> io::Result<()> {
+        let mut inner = self.0.borrow_mut();
+        inner.send()?;
+        if !inner.acknowledges {
+            return Ok(());
+        }
+        for _ in 0..FAREWELL_WAITS {
+            inner.receive_ahead();
+            let heard = inner.incoming.drain(..).filter(|byte| *byte == ACKNOWLEDGED).count();
+            inner.unacknowledged = inner.unacknowledged.saturating_sub(heard);
+            if inner.unacknowledged == 0 || inner.closed || inner.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            readable(&inner.stream, WAIT)?;
+        }
+        Ok(())
     }
 
     /// Text for the person at gdb, while gdb waits for a run to stop.
@@ -467,6 +492,25 @@ mod tests {
         link.begin_command().unwrap();
         client.write_all(b"$?#3f").unwrap();
         assert!(!link.is_interrupted() && !link.gave_up());
+    }
+
+    #[test]
+    fn a_farewell_waits_for_its_acknowledgement_or_for_the_end() {
+        for goes in [false, true] {
+            let (mut link, mut client) = pair();
+            client.write_all(b"+").unwrap();
+            assert_eq!(link.next_byte().unwrap(), Some(b'+'));
+            gdbstub::conn::Connection::write_all(&mut link, b"$OK#9a").unwrap();
+            gdbstub::conn::Connection::flush(&mut link).unwrap();
+            if goes {
+                drop(client);
+                link.farewell().unwrap();
+            } else {
+                client.write_all(b"+").unwrap();
+                link.farewell().unwrap();
+                assert!(!link.gave_up());
+            }
+        }
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub(crate) fn serve_link(
                 interrupt.interrupt_handled(&mut target, nothing).map_err(protocol)?
             }
             GdbStubStateMachine::Disconnected(ended) => {
+                // Whoever has gone already needs no farewell.
+                let _ = link.farewell();
                 return Ok(match ended.get_reason() {
                     DisconnectReason::Disconnect => Goodbye::Detached,
                     _ => Goodbye::Killed,

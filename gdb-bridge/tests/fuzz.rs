@@ -62,6 +62,14 @@ const SEEDS: &[&str] = &[
     "qRcmd,636f6e736f6c65",
     "qRcmd,646966662031303030", // diff 1000
     "vFile:open:2f,0,0",
+    "vFile:setfs:0",
+    "vFile:open:2f67756573742e656c66,0,0",
+    "vFile:fstat:3",
+    "vFile:pread:3,4000,0",
+    "vFile:close:3",
+    "qXfer:exec-file:read:1:0,100",
+    "qThreadExtraInfo,p1.1",
+    "qRcmd,617263682069333836", // arch i386
     "QStartNoAckMode",
     "T1",
     "vKill;1",

@@ -13,14 +13,14 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{corpora_guest, record, settings};
+use common::{corpora_guest, record, replay, settings};
 use iced_x86::code_asm::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::Position;
-use replayvm::machine::GuestImages;
+use replayvm::machine::{GuestImages, Watch, WatchKind};
 use replayvm::session::{RecordSession, Settings};
-use replayvm::timeline::{Timeline, unsupervised};
+use replayvm::timeline::{Stops, Timeline, unsupervised};
 
 /// An ELF32 executable of one segment.
 fn elf32(write: impl FnOnce(&mut CodeAssembler)) -> GuestImages {
@@ -147,4 +147,35 @@ fn steps_back_in_a_long_tick() {
         }
     }
     print("step back in a tick of 65,536 steps", times);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn searches_back_over_a_long_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { limit_ticks: 20_000_000, checkpoint_ticks: 250_000, ..settings() };
+    let (path, outcome) = record(folder.path(), &corpora_guest("process-race"), &settings, None);
+    let began = Instant::now();
+    replay(&path);
+    println!("{} ticks, replayed plainly in {:?}", outcome.end.position.tick, began.elapsed());
+    let mut timeline = Timeline::open(&path).unwrap();
+    timeline.seek(timeline.end(), &mut unsupervised()).unwrap();
+    let stack = timeline.translate(timeline.cpu().gpr[4]).unwrap() & !0xfff;
+    let watch = |gpa, kind| Stops { watches: vec![Watch { gpa, len: 1, kind }], ..Stops::default() };
+    let searches = [
+        ("a store to a page that is not written", watch(0x80_0000, WatchKind::Write)),
+        ("a store to a byte beside the stack", watch(stack, WatchKind::Write)),
+        ("a load that is not made", watch(0x80_0000, WatchKind::Read)),
+        ("an instruction that is not executed", Stops { addresses: vec![0xdead_beef], ..Stops::default() }),
+    ];
+    for processors in [1, 2, 4] {
+        let mut timeline = Timeline::open(&path).unwrap();
+        timeline.search_on(processors);
+        for (what, stops) in &searches {
+            timeline.seek(timeline.end(), &mut unsupervised()).unwrap();
+            let began = Instant::now();
+            let landing = timeline.run_backward(stops, &mut unsupervised()).unwrap();
+            println!("{processors} processors, {what}: {:?}, at {}", began.elapsed(), landing.position);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{boot_sector, corpora_guest, replay, settings};
+use corpora::linux::{BuildError, Initramfs, required};
 use iced_x86::code_asm::{ax, bx, cx, ptr};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -138,62 +139,95 @@ fn sights(path: &Path) -> (Vec<u64>, Vec<u64>) {
     (rips, gpas)
 }
 
+/// Random searches from random places: what each comes to on other numbers of processors and by shortcuts is what one
+/// processor comes to without any. Says what they came to.
+fn searches_agree(path: &Path, seed: u64, rounds: usize) -> BTreeMap<String, usize> {
+    let (rips, gpas) = sights(path);
+    let mut plain = timeline(path, 1, false);
+    let mut others: Vec<_> =
+        [(1, true), (2, false), (2, true), (4, true)].map(|(p, s)| timeline(path, p, s)).into();
+    others[2].look_every(41);
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut reasons = BTreeMap::new();
+    for round in 0..rounds {
+        let stops = random_stops(&mut random, &rips, &gpas);
+        let tick = random.next_u64() % (plain.end().tick + 1);
+        let here = Position::new(tick, (random.next_u64() % 9) as u32);
+        for timeline in others.iter_mut().chain([&mut plain]) {
+            timeline.seek(here, &mut unsupervised()).expect("seeks");
+        }
+        // The second search of the same goes on where the first one came to.
+        for again in 0..3 {
+            let expected = plain.run_backward(&stops, &mut unsupervised()).expect("runs");
+            let digest = plain.digest().expect("a digest");
+            let name = format!("{:?}", expected.reason);
+            let name = name.split(['(', ' ']).next().expect("a name").to_owned();
+            *reasons.entry(name).or_insert(0) += 1;
+            for (index, timeline) in others.iter_mut().enumerate() {
+                let what = format!("round {round}.{again} from {here}, cursor {index}: {stops:?}");
+                let landing = timeline.run_backward(&stops, &mut unsupervised()).expect("runs");
+                assert_eq!(landing, expected, "{what}");
+                assert_eq!(timeline.position(), expected.position, "{what}");
+                assert_eq!(timeline.digest().expect("a digest"), digest, "{what}");
+            }
+        }
+        if round % 4 == 0 {
+            let from = Position::new(tick - random.next_u64() % (tick / 3 + 1), 2);
+            let limit = [1, 7, 1_000][round % 3];
+            let at = plain.position();
+            let expected = plain.collect(&stops, from, here, limit, &mut unsupervised()).expect("collects");
+            for (index, timeline) in others.iter_mut().enumerate() {
+                let what = format!("round {round} {from}..{here}, cursor {index}: {stops:?}");
+                let found = timeline.collect(&stops, from, here, limit, &mut unsupervised());
+                assert_eq!(found.expect("collects"), expected, "{what}");
+                assert_eq!(timeline.position(), at, "{what}");
+            }
+        }
+    }
+    reasons
+}
+
+fn soak() -> bool {
+    std::env::var_os("REPLAYVM_SOAK").is_some()
+}
+
 #[test]
 fn a_search_comes_to_the_same_on_any_number_of_processors_and_by_any_shortcut() {
     let folder = tempfile::tempdir().expect("a folder");
-    let soak = std::env::var_os("REPLAYVM_SOAK").is_some();
-    let count = if soak { 4_000 } else { 120 };
     for (guest, seed) in [("lost-update", 1), ("process-race", 2)] {
         let settings = Settings { limit_ticks: 30_000, checkpoint_ticks: 1_000, ..settings() };
         let path = common::record(folder.path(), &corpora_guest(guest), &settings, None).0;
-        let (rips, gpas) = sights(&path);
-        let mut plain = timeline(&path, 1, false);
-        let mut others: Vec<_> =
-            [(1, true), (2, false), (2, true), (4, true)].map(|(p, s)| timeline(&path, p, s)).into();
-        others[2].look_every(41);
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut reasons = BTreeMap::new();
-        for round in 0..count {
-            let stops = random_stops(&mut random, &rips, &gpas);
-            let tick = random.next_u64() % (plain.end().tick + 1);
-            let here = Position::new(tick, (random.next_u64() % 9) as u32);
-            for timeline in others.iter_mut().chain([&mut plain]) {
-                timeline.seek(here, &mut unsupervised()).expect("seeks");
-            }
-            // The second search of the same goes on where the first one came to.
-            for again in 0..3 {
-                let expected = plain.run_backward(&stops, &mut unsupervised()).expect("runs");
-                let digest = plain.digest().expect("a digest");
-                let name = format!("{:?}", expected.reason);
-                let name = name.split(['(', ' ']).next().expect("a name").to_owned();
-                *reasons.entry(name).or_insert(0) += 1;
-                for (index, timeline) in others.iter_mut().enumerate() {
-                    let what =
-                        format!("{guest} round {round}.{again} from {here}, cursor {index}: {stops:?}");
-                    let landing = timeline.run_backward(&stops, &mut unsupervised()).expect("runs");
-                    assert_eq!(landing, expected, "{what}");
-                    assert_eq!(timeline.position(), expected.position, "{what}");
-                    assert_eq!(timeline.digest().expect("a digest"), digest, "{what}");
-                }
-            }
-            if round % 4 == 0 {
-                let from = Position::new(tick.saturating_sub(random.next_u64() % 9_000), 2);
-                let limit = [1, 7, 1_000][round % 3];
-                let at = plain.position();
-                let expected =
-                    plain.collect(&stops, from, here, limit, &mut unsupervised()).expect("collects");
-                for (index, timeline) in others.iter_mut().enumerate() {
-                    let what = format!("{guest} round {round} {from}..{here}, cursor {index}: {stops:?}");
-                    let found = timeline.collect(&stops, from, here, limit, &mut unsupervised());
-                    assert_eq!(found.expect("collects"), expected, "{what}");
-                    assert_eq!(timeline.position(), at, "{what}");
-                }
-            }
-        }
+        let reasons = searches_agree(&path, seed, if soak() { 4_000 } else { 120 });
         for reason in ["Watch", "Breakpoint", "Begin"] {
             assert!(reasons.contains_key(reason), "{guest}: {reasons:?}");
         }
     }
+}
+
+fn linux() -> Result<GuestImages, BuildError> {
+    let path = corpora::linux::kernel()?;
+    let kernel = std::fs::read(&path).map_err(|error| BuildError::Read { path, error })?;
+    let initrd = Initramfs::new()?.job("echo hello; ").build();
+    Ok(GuestImages { kernel, initrd: Some(initrd), ..GuestImages::default() })
+}
+
+#[test]
+fn a_search_over_a_linux_boot_comes_to_the_same() {
+    if !soak() {
+        println!("SKIPPED: minutes long; with REPLAYVM_SOAK=1");
+        return;
+    }
+    let Some(images) = required(linux()) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings {
+        memory_bytes: 256 << 20,
+        command_line: "console=ttyS0 panic=-1 nokaslr mitigations=off cryptomgr.notests".to_owned(),
+        limit_ticks: u64::MAX,
+        ..Settings::default()
+    };
+    let (path, outcome) = common::record(folder.path(), &images, &settings, None);
+    assert!(outcome.passed, "{:?}", outcome.end);
+    println!("{:?}", searches_agree(&path, 3, 10));
 }
 
 /// Comes by one instruction 20,000 times between two checkpoints.

@@ -35,11 +35,11 @@ fn compile(arguments: &[&str], source: &str, to: &Path) {
     assert!(status.success(), "{source}");
 }
 
-/// A recording of the boot sector, and the ELF file that names what is in it.
-fn modes(folder: &Path) -> (PathBuf, PathBuf) {
+/// A recording of the boot sector, and the ELF file that names what is in it. `more` is for the assembler.
+fn modes(folder: &Path, more: &[&str]) -> (PathBuf, PathBuf) {
     let (elf, image, file) = (folder.join("modes.elf"), folder.join("modes.bin"), folder.join("modes.rvm"));
-    compile(&["-Wl,-Ttext=0x7c00"], MODES, &elf);
-    compile(&["-Wl,-Ttext=0x7c00", "-Wl,--oformat=binary"], MODES, &image);
+    compile(&[more, &["-Wl,-Ttext=0x7c00"]].concat(), MODES, &elf);
+    compile(&[more, &["-Wl,-Ttext=0x7c00", "-Wl,--oformat=binary"]].concat(), MODES, &image);
     replayvm(["record", path_text(&image), "--output", path_text(&file)]).run();
     (file, elf)
 }
@@ -67,9 +67,14 @@ fn narrow(folder: &Path) -> PathBuf {
 
 /// What gdb prints, started by the command, with the guest at its begin.
 fn launched(file: &Path, script: &[&str]) -> String {
+    launched_with(file, &["--at", "begin"], script)
+}
+
+/// The same with other arguments of the command.
+fn launched_with(file: &Path, arguments: &[&str], script: &[&str]) -> String {
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(binary());
-    command.args(["gdb", path_text(file), "--launch", "--at", "begin", "--", "-nx", "-batch"]);
+    command.args(["gdb", path_text(file), "--launch"]).args(arguments).args(["--", "-nx", "-batch"]);
     command.args(script.iter().flat_map(|line| ["-ex", line]));
     Replayvm::from_command(command).run().exits(0).stdout
 }
@@ -92,9 +97,11 @@ fn gdb_follows_a_guest_from_16_over_32_to_64_bit_code_and_back() {
         return;
     }
     let folder = folder();
-    let (file, elf) = modes(folder.path());
+    let (file, elf) = modes(folder.path(), &[]);
     let at = |name| format!("break *{:#x}", address(&elf, name));
     let upper = address(&elf, "deep") + 0xffff_ffff_8000_0000;
+    // What the help says of files of one's own: moved, and where their code is.
+    let moved = format!("add-symbol-file {} -o 0xffffffff80000000", path_text(&elf));
     let (real, inner, high) = (at("real"), at("inner"), format!("break *{upper:#x}"));
     let text = launched(
         &file,
@@ -122,6 +129,9 @@ fn gdb_follows_a_guest_from_16_over_32_to_64_bit_code_and_back() {
             "x/2i $pc",
             "show architecture",
             "p/x $rip",
+            &moved,
+            "info symbol $pc",
+            "backtrace 1",
             "echo BACK\\n",
             "reverse-stepi 4",
             "x/i $pc",
@@ -155,6 +165,7 @@ fn gdb_follows_a_guest_from_16_over_32_to_64_bit_code_and_back() {
     let wide = between(&text, "WIDE\n", "BACK\n");
     assert!(wide.contains(&format!("{upper:#x}")) && wide.contains("ret"), "{text}");
     assert!(wide.contains("currently \"i386:x86-64\""), "{text}");
+    assert!(wide.contains("deep in section .text") && wide.contains(" in deep ()"), "{text}");
     let back = between(&text, "BACK\n", "AGAIN\n");
     assert!(back.contains("ljmp   $0x18,") && back.contains("currently \"i386\""), "{text}");
     let again = between(&text, "AGAIN\n", "SOUGHT\n");
@@ -170,7 +181,7 @@ fn a_gdb_without_our_commands_is_told_what_to_type() {
         return;
     }
     let folder = folder();
-    let (file, elf) = modes(folder.path());
+    let (file, elf) = modes(folder.path(), &[]);
     let named = ["--symbols", path_text(&elf), "--at", "begin"];
     let upper = format!("break *{:#x}", address(&elf, "deep") + 0xffff_ffff_8000_0000);
     // The file is one of 64-bit code, and so gdb takes the machine for one until it is told otherwise.
@@ -258,4 +269,27 @@ fn a_32_bit_guest_is_debugged_by_its_own_file_which_gdb_finds() {
     }
     let watch = between(&text, "WATCH\n", "DONE\n");
     assert!(watch.contains("Old value = 3\nNew value = 1"), "{text}");
+}
+
+#[test]
+fn the_file_of_a_kernel_that_has_been_moved_is_moved_after_it() {
+    if !is_there("gdb") || !is_there("cc") {
+        return;
+    }
+    let folder = folder();
+    let (file, elf) = modes(folder.path(), &["-Wa,--defsym,MOVED=1"]);
+    let script =
+        ["info address deep", "break deep", "reverse-continue", "info symbol $pc", "monitor symbols"];
+    let named = ["--symbols", path_text(&elf)];
+    let here = format!("{:#x}", address(&elf, "deep") + (2 << 20));
+    let by_itself = Serving::start(&file, &named).gdb(&[], &script);
+    for text in [by_itself, launched_with(&file, &named, &script)] {
+        assert!(text.contains(&format!("\"deep\" is at {here}")), "{text}");
+        assert!(text.contains("Breakpoint 1, ") && text.contains(" in deep ()"), "{text}");
+        assert!(text.contains("the guest runs 0x200000 bytes from where the file says"), "{text}");
+    }
+    // A file of the person's own is not: what it is nobody knows here.
+    let own = format!("file {}", path_text(&elf));
+    let text = Serving::start(&file, &named).gdb(&[&own], &["info address deep"]);
+    assert!(!text.contains(&here) && text.contains("\"deep\" is at 0x7c"), "{text}");
 }

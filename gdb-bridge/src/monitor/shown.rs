@@ -11,7 +11,7 @@ To add a file of your own, where the guest has it:
   add-symbol-file FILE               a program that is linked to where it runs
   add-symbol-file FILE -o OFFSET     one that runs OFFSET bytes from there (position-independent: its base)
   add-symbol-file FILE ADDRESS       one whose section .text begins at ADDRESS (a kernel module)
-Breakpoints are linear addresses in whatever address space: `info threads` shows CR3.
+Breakpoints stop in whatever address space: `monitor break-in CR3` binds them, `info threads` shows CR3.
 ";
 
 impl ReplayTarget<'_> {

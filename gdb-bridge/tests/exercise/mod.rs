@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use gdb_bridge::link::Stream;
-use gdb_bridge::{ServeOptions, serve_client};
+use gdb_bridge::{GuestSymbols, ServeOptions, serve_client};
 use recorder::Position;
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
@@ -29,6 +29,7 @@ const ANSWER_BYTES: usize = 1 << 30;
 pub struct Exercise {
     _folder: tempfile::TempDir,
     timeline: Timeline,
+    symbols: Arc<GuestSymbols>,
     registers: HashMap<Position, u64>,
 }
 
@@ -44,6 +45,7 @@ impl Exercise {
             ..Settings::default()
         };
         let kernel = corpora::find("lost-update").expect("a guest").image.to_vec();
+        let symbols = Arc::new(GuestSymbols::new(kernel.clone(), None));
         let images = GuestImages { kernel, ..GuestImages::default() };
         RecordSession::start(&path, "guest", &images, &settings, None, Arc::default())
             .and_then(RecordSession::run)
@@ -56,14 +58,14 @@ impl Exercise {
                 break;
             }
         }
-        Self { _folder: folder, timeline, registers }
+        Self { _folder: folder, timeline, symbols, registers }
     }
 
     /// Serves a client that sends these pieces and goes. Afterwards the cursor must stand somewhere, in the state of that
     /// place, and be able to go elsewhere.
     pub fn serve(&mut self, pieces: &[&[u8]]) {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-        let options = ServeOptions::default();
+        let options = ServeOptions { symbols: Arc::clone(&self.symbols), ..ServeOptions::default() };
         let stop = Arc::clone(&options.stop);
         let timeline = &mut self.timeline;
         let answered = std::thread::scope(|scope| {

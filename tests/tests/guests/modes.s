@@ -1,4 +1,5 @@
-# A boot sector that goes from 16-bit code over 32-bit code to 64-bit code in the upper half, with a call in each.
+# A boot sector that goes from 16-bit code over 32-bit code to 64-bit code in the upper half, with a call in each. With the
+# symbol MOVED it then runs 2 MiB above where it is linked to, as a kernel that moves itself does.
         .globl _start, real, prot, outer, inner, long, high, deep
         .code16
 _start: cli
@@ -27,7 +28,8 @@ prot:   movw $0x10, %ax
         movl $0x2003, 0x1ff8
         movl $0x3003, 0x2000            # page directory pointers: 0 and -2 GiB
         movl $0x3003, 0x2ff0
-        movl $0x83, 0x3000              # a page of 2 MiB
+        movl $0x83, 0x3000              # a page of 2 MiB, twice
+        movl $0x83, 0x3008
         movl %cr4, %eax
         orl $0x20, %eax
         movl %eax, %cr4
@@ -56,8 +58,18 @@ inner:  pushl %ebp
 long:   movq $high - 0x80000000, %rax
         jmpq *%rax
 high:   call deep
+        .ifdef MOVED
+        movl $0xc0000082, %ecx          # IA32_LSTAR
+        movl $entry_SYSCALL_64 + 0x200000, %eax
+        xorl %edx, %edx
+        wrmsr
+        movl $moved + 0x200000, %eax
+        jmpq *%rax
+moved:  call deep
+        .endif
         hlt
 deep:   nop
+entry_SYSCALL_64:
         ret
 
         .balign 8
