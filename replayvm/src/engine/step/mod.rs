@@ -217,6 +217,9 @@ impl Stepper {
         let insn = insn.ok_or(Reason::Faults)?;
         let exclude_undefined = self.word == Word::Kvm && !self.same_flags;
         let plain = plain::plain(&insn, &self.seen.code, &cpu.state, !exclude_undefined)?;
+        if !self.same_flags && plain::has_undefined_result(&insn, &cpu.state) {
+            return Err(Reason::Undefined);
+        }
         if self.unknown.contains(&(insn.code(), self.vcpu.native(&cpu.state)))
             || (self.vcpu.emulated(&cpu.state) && plain::emulated_otherwise(&insn))
         {

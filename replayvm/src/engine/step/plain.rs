@@ -34,9 +34,9 @@ pub(crate) fn plain(
     if !(xmm || integer(insn, code, mode)) {
         return Err(Reason::NotPlain);
     }
-    // Undefined flags go with undefined results (BSF of zero, SHLD by more than the width).
+    // Undefined flags go with undefined results (BSF of zero, a double shift by more than the width).
     if !same_flags && insn.rflags_undefined() != 0 {
-        return Err(Reason::UndefinedFlags);
+        return Err(Reason::Undefined);
     }
     let repeats = insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix());
     if repeats {
@@ -50,6 +50,18 @@ pub(crate) fn plain(
         }
     }
     Ok(Plain { xmm, repeats })
+}
+
+/// Whether the manual leaves the whole result of this instruction undefined and processors differ in it: SHLD and SHRD of 16 bits by
+/// more than 16 (SDM vol. 2, "SHLD"). Of other widths the count is cut to less.
+pub(crate) fn has_undefined_result(insn: &Instruction, state: &CpuState) -> bool {
+    let count = match insn.op2_kind() {
+        OpKind::Immediate8 => u64::from(insn.immediate8()),
+        _ => state.gpr[1],
+    };
+    matches!(insn.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd)
+        && insn.op1_register().size() == 2
+        && count & 31 > 16
 }
 
 /// Bytes of RCX, RSI and RDI that a string instruction uses.

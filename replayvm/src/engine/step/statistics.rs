@@ -14,8 +14,8 @@ pub enum Reason {
     Mode,
     /// The instruction is not on the list of those that depend on registers and memory alone.
     NotPlain,
-    /// A flag that the manual leaves undefined, on a processor other than the profile's.
-    UndefinedFlags,
+    /// A flag or a result that the manual leaves undefined, on a processor other than the profile's.
+    Undefined,
     /// The instruction raises an exception.
     Faults,
     /// An accessed or dirty bit has to be set first.
@@ -37,7 +37,7 @@ impl Reason {
         Self::Debugging,
         Self::Mode,
         Self::NotPlain,
-        Self::UndefinedFlags,
+        Self::Undefined,
         Self::Faults,
         Self::MarksTables,
         Self::NotRam,
@@ -54,7 +54,7 @@ impl Reason {
             Self::Debugging => "trap flag, debug registers or shadow",
             Self::Mode => "mode",
             Self::NotPlain => "system or host-dependent instruction",
-            Self::UndefinedFlags => "undefined flags",
+            Self::Undefined => "undefined flags or result",
             Self::Faults => "exception",
             Self::MarksTables => "accessed or dirty bit",
             Self::NotRam => "not RAM",
