@@ -9,7 +9,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::server::Listen;
+use crate::door::Listen;
 use crate::symbols::GuestSymbols;
 
 /// A gdb script: `when`, `seek`, `mark`, `marks`, `back`. For a gdb without Python.

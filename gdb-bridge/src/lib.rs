@@ -14,10 +14,14 @@ pub mod description;
 /// The registers that gdb sees.
 pub mod registers;
 
+/// Where clients come in.
+mod door;
 /// The connection to one client: bytes out, bytes in, and whether somebody pressed Ctrl-C.
 pub mod link;
 /// Why a request is refused, and how gdb is told.
 mod refusal;
+/// A socket to one client.
+pub mod stream;
 
 /// Changing registers and memory.
 mod edits;
@@ -47,12 +51,13 @@ mod timing;
 
 /// Starting gdb.
 pub mod launch;
-/// Listening, one client after the other.
+/// Serving one client after the other.
 pub mod server;
 /// One client's packets.
 pub mod session;
 
+pub use door::{Listen, ServeError};
 pub use launch::{GDB_COMMANDS, GDB_PYTHON, GdbFiles, launch_gdb};
-pub use server::{Listen, ServeError, ServeOptions, serve};
+pub use server::{ServeOptions, serve};
 pub use session::{Goodbye, SessionError, serve_client};
 pub use symbols::GuestSymbols;

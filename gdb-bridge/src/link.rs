@@ -5,20 +5,18 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags};
 
+use crate::door::Door;
 use crate::refusal;
-use crate::server::Door;
+use crate::stream::{Stream, readable, ready};
 use crate::timing::Begun;
 
 /// What gdb sends for Ctrl-C.
@@ -43,44 +41,6 @@ const WAIT: Duration = Duration::from_millis(100);
 const FAREWELL_WAITS: u32 = 20;
 /// A client that reads nothing for so many waits, half a minute, is given up.
 const WAITS_TO_WRITE: u32 = 300;
-
-/// A connected stream socket.
-#[derive(Debug)]
-pub enum Stream {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a socket in the file system, or one of a pair.
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn prepare(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => {
-                // Packets are small and each waits for its answer.
-                stream.set_nodelay(true)?;
-                stream.set_nonblocking(false)
-            }
-            Self::Unix(stream) => stream.set_nonblocking(false),
-        }
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(bytes),
-            Self::Unix(stream) => stream.read(bytes),
-        }
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
 
 /// A connection to a client. Clones are the same connection.
 #[derive(Debug, Clone)]
@@ -396,21 +356,6 @@ impl Inner {
     }
 }
 
-/// Waits at most `wait` for something to read, or for the end.
-pub(crate) fn readable(socket: impl AsFd, wait: Duration) -> io::Result<bool> {
-    ready(socket, PollFlags::IN, wait)
-}
-
-fn ready(socket: impl AsFd, what: PollFlags, wait: Duration) -> io::Result<bool> {
-    let mut fds = [PollFd::new(&socket, what)];
-    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
-    match poll(&mut fds, Some(&timeout)) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
-        Ok(_) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
-}
-
 impl gdbstub::conn::Connection for Link {
     type Error = io::Error;
 
@@ -431,7 +376,8 @@ impl gdbstub::conn::Connection for Link {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 

@@ -9,9 +9,10 @@ use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
 use replayvm::timeline::Timeline;
 
 use crate::architecture::Architecture;
-use crate::link::{Link, Stream};
+use crate::link::Link;
 use crate::registers::{self, RegisterId};
 use crate::server::ServeOptions;
+use crate::stream::Stream;
 use crate::target::{ReplayTarget, TargetFailure};
 use crate::thread::VCPU;
 use crate::timing::Begun;

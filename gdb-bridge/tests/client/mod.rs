@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gdb_bridge::link::Stream;
+use gdb_bridge::stream::Stream;
 use gdb_bridge::{Goodbye, GuestSymbols, ServeOptions, SessionError, serve_client};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use gdb_bridge::link::Stream;
+use gdb_bridge::stream::Stream;
 use gdb_bridge::{GuestSymbols, ServeOptions, serve_client};
 use recorder::Position;
 use replayvm::machine::GuestImages;
