@@ -2,7 +2,7 @@
 //!
 //! Looking changes nothing: no device notices a read. The guest's tables are untrusted: what is shown of them is bounded. A device
 //! tells of itself in a file beside its own (`devices/…/inspect.rs`); page tables have a search of their own
-//! ([`MappedRanges`]), because listing them may take long.
+//! ([`MappedRanges`](crate::inspect::MappedRanges)), because listing them may take long.
 
 /// Control registers, segments, model-specific registers.
 mod cpu;
