@@ -2,7 +2,7 @@
 //!
 //! Debuggers know one architecture at a time, by which they disassemble, name the registers and unwind the stack; the guest
 //! changes its own as it boots. A debugger takes what the target description says, and the layout of the registers in
-//! packets is that of the description which it has read last: see [`Shown`].
+//! packets is that of the description which it has read last: see [`Shown`](crate::architecture::Shown).
 
 use std::cell::Cell;
 
