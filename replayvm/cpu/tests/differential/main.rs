@@ -27,6 +27,8 @@ mod maker;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod native;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod processors;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod run;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod values;

@@ -217,7 +217,7 @@ impl Stepper {
         let insn = insn.ok_or(Reason::Faults)?;
         let exclude_undefined = self.word == Word::Kvm && !self.same_flags;
         let plain = plain::plain(&insn, &self.seen.code, &cpu.state, !exclude_undefined)?;
-        if !self.same_flags && plain::has_undefined_result(&insn, &cpu.state) {
+        if !self.same_flags && plain::processors_differ(&insn, &cpu.state) {
             return Err(Reason::Undefined);
         }
         if self.unknown.contains(&(insn.code(), self.vcpu.native(&cpu.state)))

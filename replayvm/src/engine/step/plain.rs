@@ -52,16 +52,28 @@ pub(crate) fn plain(
     Ok(Plain { xmm, repeats })
 }
 
-/// Whether the manual leaves the whole result of this instruction undefined and processors differ in it: SHLD and SHRD of 16 bits by
-/// more than 16 (SDM vol. 2, "SHLD"). Of other widths the count is cut to less.
-pub(crate) fn has_undefined_result(insn: &Instruction, state: &CpuState) -> bool {
-    let count = match insn.op2_kind() {
-        OpKind::Immediate8 => u64::from(insn.immediate8()),
-        _ => state.gpr[1],
-    };
-    matches!(insn.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd)
-        && insn.op1_register().size() == 2
-        && count & 31 > 16
+/// Whether processors are known to differ in the result of this instruction, beyond the flags that the decoder says are undefined.
+pub(crate) fn processors_differ(insn: &Instruction, state: &CpuState) -> bool {
+    let count = match insn.op_kind(insn.op_count().saturating_sub(1)) {
+        OpKind::Register => state.gpr[1],
+        _ => u64::from(insn.immediate8()),
+    } & 31;
+    match insn.mnemonic() {
+        // By more than the width: all of the result (SDM vol. 2, "SHLD"). Of other widths the count is cut to less.
+        Mnemonic::Shld | Mnemonic::Shrd => insn.op1_register().size() == 2 && count > 16,
+        // By a multiple of the width and CF: OF, as by any count but one (SDM vol. 2, "RCL").
+        Mnemonic::Rcl | Mnemonic::Rcr => count > 1,
+        // Which of several NaNs.
+        Mnemonic::Dpps | Mnemonic::Dppd => true,
+        // Whether the upper halves of 32-bit counters are cleared where nothing is repeated.
+        _ => {
+            let repeats = insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix());
+            repeats
+                && state.mode() == Mode::Long64
+                && address_size(insn) == 4
+                && (state.gpr[1] | state.gpr[6] | state.gpr[7]) >> 32 != 0
+        }
+    }
 }
 
 /// Bytes of RCX, RSI and RDI that a string instruction uses.
