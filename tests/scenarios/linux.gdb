@@ -59,6 +59,11 @@ New value = {after}
 > reverse-continue
 > when
 position {tick}
+> stepi
+> last-write *(unsigned long *)&jiffies_64
+position {tick}
+{}: {} -> {}
+in do_timer+{}
 > delete
 > hbreak *entry_SYSCALL_64
 Hardware assisted breakpoint {} at {}

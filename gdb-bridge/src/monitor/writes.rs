@@ -122,6 +122,9 @@ impl ReplayTarget<'_> {
         };
         let mut text = format!("last write to {len} bytes at {address:#x} before {here}\n");
         let _ = writeln!(text, "position {at}\n{rip:#x}: {what}\nat {written:#x}: {old} -> {new}");
+        if let Some(name) = self.name_of(rip) {
+            let _ = writeln!(text, "in {name}");
+        }
         Ok(text)
     }
 
@@ -158,7 +161,8 @@ impl ReplayTarget<'_> {
         })?;
         let mut text = String::new();
         for Told { at, rip, what, address, old, new } in &told {
-            let _ = writeln!(text, "{at:<16} {rip:#x}: {what:<36} {address:#x}: {old} -> {new}");
+            let by = self.name_of(*rip).map_or_else(String::new, |name| format!(" in {name}"));
+            let _ = writeln!(text, "{at:<16} {rip:#x}: {what:<36} {address:#x}: {old} -> {new}{by}");
         }
         match end {
             Cut::Not => {
