@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use gimli::{EndianArcSlice, RunTimeEndian};
-use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, SymbolSection};
 
 use super::table::{Kind, Symbol, Table};
 
@@ -17,6 +17,7 @@ pub(super) fn symbols(bytes: &[u8]) -> Option<Table> {
         }
         let Ok(name) = symbol.name() else { continue };
         let kind = match symbol.kind() {
+            _ if symbol.section() == SymbolSection::Absolute => Kind::Absolute,
             SymbolKind::Text => Kind::Code,
             SymbolKind::Data | SymbolKind::Tls => Kind::Data,
             SymbolKind::Unknown | SymbolKind::Label => {

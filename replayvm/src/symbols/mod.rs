@@ -124,7 +124,7 @@ impl Symbols {
 
     /// The symbols as the guest has them, by address.
     pub fn iter(&self) -> impl Iterator<Item = Symbol<'_>> {
-        self.table.iter().map(|symbol| Symbol { address: symbol.address.wrapping_add(self.slide), ..symbol })
+        self.table.iter().map(|symbol| symbol.moved_by(self.slide))
     }
 
     /// How many there are.
@@ -136,7 +136,7 @@ impl Symbols {
     /// Where the guest has a symbol of this name, mangled or not.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<u64> {
-        self.table.named(name).map(|symbol| symbol.address.wrapping_add(self.slide))
+        self.table.named(name).map(|symbol| symbol.moved_by(self.slide).address)
     }
 
     /// What the guest has at an address.

@@ -16,6 +16,8 @@ pub enum Kind {
     Code,
     /// Anything else.
     Data,
+    /// A number with a name, as the offsets into each processor's own data are: nothing is there.
+    Absolute,
 }
 
 /// A name for an address.
@@ -31,6 +33,14 @@ pub struct Symbol<'a> {
     pub global: bool,
     /// Its name, as the linker has it.
     pub name: &'a str,
+}
+
+impl Symbol<'_> {
+    /// The same where the program runs `slide` bytes from where its symbols say.
+    pub(super) fn moved_by(self, slide: u64) -> Self {
+        let slide = if self.kind == Kind::Absolute { 0 } else { slide };
+        Self { address: self.address.wrapping_add(slide), ..self }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +130,7 @@ impl Table {
         let before = &self.entries[after.saturating_sub(LOOK_BACK)..after];
         let reaches = |entry: &&Entry| {
             let reach = if entry.size == 0 { (next - entry.address).min(MAX_REACH) } else { entry.size };
-            address - entry.address < reach
+            entry.kind != Kind::Absolute && address - entry.address < reach
         };
         // The nearest one; of several at one address, the one that a person would call it by.
         let nearest = before.iter().rev().find(reaches)?.address;

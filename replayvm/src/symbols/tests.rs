@@ -199,7 +199,8 @@ fn the_elf_file_for_a_debugger_says_the_same() {
         file.sections().filter(|s| s.address() != 0).map(|s| (s.address(), s.address() + s.size())).collect();
     sections.sort();
     assert!(sections.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{sections:x?}");
-    for symbol in file.symbols().filter(|s| !s.name().unwrap().is_empty()) {
+    let absolute = |s: &object::Symbol<'_, '_>| s.section() == object::SymbolSection::Absolute;
+    for symbol in file.symbols().filter(|s| !s.name().unwrap().is_empty() && !absolute(s)) {
         let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
         let range = section.address()..section.address() + section.size();
         assert!(range.contains(&symbol.address()), "{:?} {range:x?}", symbol.name());
@@ -208,6 +209,21 @@ fn the_elf_file_for_a_debugger_says_the_same() {
     assert_eq!(read.address("vfs_read_5"), symbols.address("vfs_read_5"));
     let banner = read.iter().find(|symbol| symbol.name == "linux_banner").unwrap();
     assert_eq!((banner.kind, banner.global), (Kind::Data, true));
+}
+
+#[test]
+fn an_absolute_symbol_has_a_value_and_is_at_no_address() {
+    let map =
+        b"0000000000000000 A fixed_percpu_data\n000000000001fbc0 A current_task\nffffffff81000000 T _text\n";
+    let mut symbols = parse(map).unwrap();
+    assert_eq!(symbols.address("current_task"), Some(0x1fbc0));
+    assert!(symbols.place(0).is_none() && symbols.place(0x1fbc8).is_none());
+    symbols.slide_to("_text", 0xffff_ffff_8120_0000);
+    assert_eq!(symbols.address("current_task"), Some(0x1fbc0), "what is moved is the program");
+    let read = parse(&symbols.to_elf()).unwrap();
+    assert_eq!(read.address("current_task"), Some(0x1fbc0));
+    assert!(read.place(0x1fbc8).is_none());
+    assert_eq!(read.address("_text"), Some(0xffff_ffff_8120_0000));
 }
 
 #[test]

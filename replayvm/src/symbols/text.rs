@@ -40,6 +40,10 @@ fn one(word: &str) -> Option<u8> {
 
 /// A symbol by the type letter of `nm`.
 pub(super) fn symbol(address: u64, letter: u8, name: &str) -> Symbol<'_> {
-    let kind = if matches!(letter, b't' | b'T' | b'w' | b'W') { Kind::Code } else { Kind::Data };
+    let kind = match letter {
+        b't' | b'T' | b'w' | b'W' => Kind::Code,
+        b'a' | b'A' => Kind::Absolute,
+        _ => Kind::Data,
+    };
     Symbol { address, size: 0, kind, global: letter.is_ascii_uppercase(), name }
 }

@@ -15,6 +15,8 @@ const LAST_BYTES: u64 = 4096;
 /// Neighbours that are farther apart are in sections of their own.
 const FAR: u64 = 16 << 20;
 
+/// The section of symbols that are in none.
+const SHN_ABS: u16 = 0xfff1;
 const SHT_SYMTAB: u32 = 2;
 const SHT_STRTAB: u32 = 3;
 const SHT_NOBITS: u32 = 8;
@@ -40,8 +42,8 @@ struct Part {
 /// The sections of symbols that are sorted by address.
 fn parts(table: &Table, slide: u64) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for symbol in table.iter() {
-        let address = symbol.address.wrapping_add(slide);
+    for symbol in table.iter().filter(|symbol| symbol.kind != Kind::Absolute) {
+        let address = symbol.moved_by(slide).address;
         match parts.last_mut() {
             Some(part) if part.start <= address && address - part.end.min(address) < FAR => {
                 // A symbol at the place where a section begins belongs to it, whatever it is.
@@ -79,10 +81,12 @@ pub(super) fn elf(table: &Table, slide: u64) -> Vec<u8> {
     for global in [false, true] {
         let mut section = 0;
         for symbol in table.iter() {
-            let address = symbol.address.wrapping_add(slide);
-            while parts
-                .get(section + 1)
-                .is_some_and(|next| next.start <= address && parts[section].start < next.start)
+            let is_absolute = symbol.kind == Kind::Absolute;
+            let address = symbol.moved_by(slide).address;
+            while !is_absolute
+                && parts
+                    .get(section + 1)
+                    .is_some_and(|next| next.start <= address && parts[section].start < next.start)
             {
                 section += 1;
             }
@@ -93,7 +97,8 @@ pub(super) fn elf(table: &Table, slide: u64) -> Vec<u8> {
             let kind = if symbol.kind == Kind::Code { 2 } else { 1 };
             symbols.extend((strings.len() as u32).to_le_bytes());
             symbols.extend([u8::from(global) << 4 | kind, 0]);
-            symbols.extend((section as u16 + 1).to_le_bytes());
+            let index = if is_absolute { SHN_ABS } else { section as u16 + 1 };
+            symbols.extend(index.to_le_bytes());
             symbols.extend(address.to_le_bytes());
             symbols.extend(symbol.size.to_le_bytes());
             strings.extend(symbol.name.as_bytes());
@@ -136,7 +141,7 @@ pub(super) fn elf(table: &Table, slide: u64) -> Vec<u8> {
     for part in &parts {
         let (name, flags) = match part.kind {
             Kind::Code => (TEXT, SHF_ALLOC | SHF_EXECINSTR),
-            Kind::Data => (DATA, SHF_ALLOC | SHF_WRITE),
+            Kind::Data | Kind::Absolute => (DATA, SHF_ALLOC | SHF_WRITE),
         };
         header(name, SHT_NOBITS, flags, part.start, symbols_at, part.end - part.start, (0, 0, 0));
     }

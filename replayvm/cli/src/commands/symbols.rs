@@ -69,7 +69,11 @@ fn find(symbols: &Symbols, wanted: &str) -> Result<u8, Failure> {
 }
 
 fn list(symbols: &Symbols, json: bool) -> Result<u8, Failure> {
-    let kind = |kind| if kind == Kind::Code { "code" } else { "data" };
+    let kind = |kind| match kind {
+        Kind::Code => "code",
+        Kind::Data => "data",
+        Kind::Absolute => "absolute",
+    };
     if json {
         let rows: Vec<Row<'_>> = symbols
             .iter()
@@ -90,6 +94,8 @@ fn list(symbols: &Symbols, json: bool) -> Result<u8, Failure> {
             (Kind::Code, false) => 't',
             (Kind::Data, true) => 'D',
             (Kind::Data, false) => 'd',
+            (Kind::Absolute, true) => 'A',
+            (Kind::Absolute, false) => 'a',
         };
         if writeln!(out, "{:016x} {letter} {}", symbol.address, symbol.name).is_err() {
             // The reader has seen enough (`| head`).
