@@ -6,6 +6,8 @@
 
 /// Building the command and running it.
 mod command;
+/// What the host has, and what else it does.
+mod host;
 /// The command on a terminal of its own.
 mod pty;
 /// Recordings, made and looked at.
@@ -23,6 +25,7 @@ pub mod random;
 pub mod scenario;
 
 pub use command::{Finished, Replayvm, Running, binary, replayvm};
+pub use host::{Busy, is_installed};
 pub use pty::{Attributes, Person};
 pub use recording::{Ended, end_of, folder, info, path_text, position, record, replay_end};
 pub use scene::{Scene, every_reader_refuses, record_bytes, record_corpora};

@@ -16,7 +16,7 @@ use gdb_bridge::{GdbFiles, GuestSymbols, Listen, ServeOptions, serve};
 use replayvm::machine::GuestImages;
 use replayvm::session::{RecordSession, Settings};
 use replayvm::timeline::Timeline;
-use replayvm_tests::{binary, path_text};
+use replayvm_tests::{binary, is_installed, path_text};
 
 /// A recording of the guest `lost-update`, from power-on to its verdict, made once.
 fn recording() -> &'static Path {
@@ -38,15 +38,6 @@ fn recording() -> &'static Path {
         (folder, path)
     });
     path
-}
-
-fn gdb_is_installed() -> bool {
-    let there =
-        Command::new("gdb").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
-    if !there {
-        println!("SKIPPED: gdb not installed");
-    }
-    there
 }
 
 /// gdb hangs only if we do: then it is stopped and the test fails.
@@ -114,7 +105,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 
 #[test]
 fn what_would_change_the_recording_is_refused_and_changes_nothing() {
-    if !gdb_is_installed() {
+    if !is_installed("gdb") {
         return;
     }
     let text = gdb(&[
@@ -144,7 +135,7 @@ fn what_would_change_the_recording_is_refused_and_changes_nothing() {
 
 #[test]
 fn ten_steps_back_and_ten_forward_lead_to_the_same_registers() {
-    if !gdb_is_installed() {
+    if !is_installed("gdb") {
         return;
     }
     let mut script = vec!["seek 100000", "echo A\\n", "info all-registers", "echo B\\n"];
@@ -161,7 +152,7 @@ fn ten_steps_back_and_ten_forward_lead_to_the_same_registers() {
 
 #[test]
 fn the_last_write_is_told_without_moving_and_is_where_a_watchpoint_leads() {
-    if !gdb_is_installed() {
+    if !is_installed("gdb") {
         return;
     }
     let text = gdb(&[
@@ -195,7 +186,7 @@ fn the_last_write_is_told_without_moving_and_is_where_a_watchpoint_leads() {
 
 #[test]
 fn one_client_comes_after_the_other_and_finds_the_cursor_where_it_was_left() {
-    if !gdb_is_installed() {
+    if !is_installed("gdb") {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");

@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use corpora::linux::{busybox, kernel, required};
-use replayvm_tests::{Person, Replayvm, binary, folder, path_text, position, record, replayvm};
+use replayvm_tests::{Person, Replayvm, binary, folder, is_installed, path_text, position, record, replayvm};
 
 /// A run of `lost-update` that loses an update, made once.
 fn recording() -> &'static Path {
@@ -21,15 +21,6 @@ fn recording() -> &'static Path {
         (folder, path)
     });
     path
-}
-
-fn gdb_is_installed() -> bool {
-    let there =
-        Command::new("gdb").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
-    if !there {
-        println!("SKIPPED: gdb not installed");
-    }
-    there
 }
 
 /// What gdb prints, started by the command with this script. The answers of `monitor` stand in their places.
@@ -54,7 +45,7 @@ fn values(text: &str) -> Vec<&str> {
 
 #[test]
 fn a_lost_update_is_put_right_in_a_branch_and_the_guest_passes_its_own_check() {
-    if !gdb_is_installed() {
+    if !is_installed("gdb") {
         return;
     }
     let file = recording();
@@ -113,7 +104,7 @@ fn a_lost_update_is_put_right_in_a_branch_and_the_guest_passes_its_own_check() {
 
 #[test]
 fn gdb_makes_the_guest_call_return_and_jump() {
-    if !gdb_is_installed() {
+    if !is_installed("gdb") {
         return;
     }
     let text = gdb(
@@ -171,7 +162,7 @@ fn gdb_makes_the_guest_call_return_and_jump() {
 
 #[test]
 fn a_shell_in_a_branch_answers_what_was_never_typed() {
-    if required(kernel()).and_then(|_| required(busybox())).is_none() || !gdb_is_installed() {
+    if required(kernel()).and_then(|_| required(busybox())).is_none() || !is_installed("gdb") {
         return;
     }
     let folder = folder();

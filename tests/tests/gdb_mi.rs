@@ -3,9 +3,9 @@
 //! Where gdb is not installed, the test says SKIPPED and passes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use replayvm_tests::{Replayvm, Serving, folder, record};
+use replayvm_tests::{Replayvm, Serving, folder, is_installed, record};
 
 /// The number that gdb gives back with the answer to a command: its place in the script.
 fn numbered(script: &[String]) -> String {
@@ -22,8 +22,7 @@ fn stop(text: &str, command: usize) -> &str {
 
 #[test]
 fn an_editor_steps_back_and_runs_back() {
-    if !Command::new("gdb").arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success()) {
-        println!("SKIPPED: gdb not installed");
+    if !is_installed("gdb") {
         return;
     }
     let folder = folder();

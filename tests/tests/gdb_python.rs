@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use gdb_bridge::{Listen, ServeOptions, launch_gdb, serve};
 use replayvm::timeline::Timeline;
-use replayvm_tests::{Person, Replayvm, binary, folder, path_text, replayvm};
+use replayvm_tests::{Person, Replayvm, binary, folder, is_installed, path_text, replayvm};
 
 /// A recording of the guest `lost-update`, made once.
 fn recording() -> &'static str {
@@ -370,9 +370,7 @@ fn the_printed_file_serves_a_gdb_that_came_by_itself() {
 
 #[test]
 fn a_gdb_without_python_has_the_commands_without_it() {
-    let there = Command::new("gdb").arg("--version").stdout(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: gdb not installed");
+    if !is_installed("gdb") {
         return;
     }
     // gdb cannot run Python without its own files, and then has none of what it writes in it either.

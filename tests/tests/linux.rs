@@ -11,11 +11,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use corpora::linux::{LinuxGuest, find, required};
-use replayvm_tests::{Finished, Replayvm, end_of, folder, info, path_text, record, replay_end, replayvm};
+use replayvm_tests::{
+    Busy, Finished, Replayvm, end_of, folder, info, path_text, record, replay_end, replayvm,
+};
 
 /// So many seeds are enough to find each bug.
 const SEEDS: u64 = 64;
@@ -39,22 +41,6 @@ fn alone() -> MutexGuard<'static, ()> {
 fn guest(name: &str) -> Option<&'static LinuxGuest> {
     let guest = find(name).unwrap_or_else(|| panic!("no guest {name}"));
     required(guest.images()).map(|_| guest)
-}
-
-/// A process that does nothing as fast as it can.
-struct Busy(Child);
-
-impl Busy {
-    fn start() -> Self {
-        let spinning = Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn();
-        Self(spinning.expect("there is a shell"))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).expect("our own child can be ended");
-    }
 }
 
 /// Where the run ended has a name, and so does every function that the kernel can name itself.

@@ -3,19 +3,10 @@
 //! Where lldb is not installed, the tests say SKIPPED and pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use replayvm::symbols::{Origin, Symbols};
-use replayvm_tests::{Replayvm, Serving, folder, path_text, record, replayvm};
-
-fn lldb_is_installed() -> bool {
-    let there = Command::new("lldb").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let there = there.is_ok_and(|status| status.success());
-    if !there {
-        println!("SKIPPED: lldb not installed");
-    }
-    there
-}
+use replayvm_tests::{Replayvm, Serving, folder, is_installed, path_text, record, replayvm};
 
 /// What lldb prints.
 fn lldb(script: &[&str]) -> String {
@@ -34,7 +25,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 
 #[test]
 fn lldb_finds_its_way_through_a_recording() {
-    if !lldb_is_installed() {
+    if !is_installed("lldb") {
         return;
     }
     let folder = folder();
@@ -84,7 +75,7 @@ fn lldb_finds_its_way_through_a_recording() {
 
 #[test]
 fn lldb_reads_32_bit_code_when_it_is_shown_such_a_machine() {
-    if !lldb_is_installed() {
+    if !is_installed("lldb") {
         return;
     }
     let folder = folder();

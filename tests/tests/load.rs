@@ -2,25 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use replayvm_tests::{Replayvm, binary, end_of, folder, info, path_text, record, replay_end, replayvm};
-
-/// A process that does nothing as fast as it can.
-struct Busy(Child);
-
-impl Busy {
-    fn start() -> Self {
-        let spinning = Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn();
-        Self(spinning.expect("there is a shell"))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).expect("our own child can be ended");
-    }
-}
+use replayvm_tests::{Busy, Replayvm, binary, end_of, folder, info, path_text, record, replay_end, replayvm};
 
 #[test]
 fn a_busy_host_records_the_same_file_ten_times_and_replays_it_the_same_ten_times() {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use corpora::linux::{busybox, kernel, required};
 use libtest_mimic::{Arguments, Failed, Trial};
 use replayvm_tests::scenario::{Exchange, Mode, Scenario};
-use replayvm_tests::{Replayvm, binary, folder, path_text};
+use replayvm_tests::{Replayvm, binary, folder, is_installed, path_text};
 use tempfile::TempDir;
 
 fn main() {
@@ -50,8 +50,7 @@ fn scenarios() -> Vec<PathBuf> {
 fn run(path: &Path, recordings: &Recordings) -> Result<(), String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let scenario = Scenario::parse(&text)?;
-    if !gdb_is_installed() {
-        println!("SKIPPED: gdb not installed");
+    if !is_installed("gdb") {
         return Ok(());
     }
     let Some(recording) = recordings.of(&scenario.guest) else { return Ok(()) };
@@ -63,17 +62,6 @@ fn run(path: &Path, recordings: &Recordings) -> Result<(), String> {
         println!("{}", scenario.transcript(&answers, usize::MAX - 1));
     }
     scenario.compare(&answers)
-}
-
-fn gdb_is_installed() -> bool {
-    static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| {
-        Command::new("gdb")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    })
 }
 
 /// One of a guest, when it is first asked for.
