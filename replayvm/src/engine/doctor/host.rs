@@ -1,0 +1,84 @@
+//! Facts about the processor and KVM.
+
+use replayvm_cpu::FLAGS_PROFILE;
+
+use super::stepping::{SteppingFacts, stepping_facts};
+use crate::engine::step::vcpu::{self, Unusable};
+
+/// Facts about the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// As CPUID tells it, `AuthenticAMD` for example.
+    pub cpu_vendor: String,
+    /// CPU family.
+    pub cpu_family: u32,
+    /// The profile of undefined flags that recordings follow.
+    pub flags_profile: &'static str,
+    /// Whether this processor leaves in undefined flags what the profile does.
+    pub flags_match: bool,
+    /// KVM, or why it cannot be used: what is missing and what to do.
+    pub kvm: Result<KvmFacts, String>,
+}
+
+/// Facts about KVM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvmFacts {
+    /// Always 12.
+    pub api_version: i32,
+    /// The vendor module: `pvm`, `amd`, `intel`, or `unknown`.
+    pub module: &'static str,
+    /// KVM_CAP_SET_GUEST_DEBUG.
+    pub guest_debug: bool,
+    /// KVM_CAP_SET_GUEST_DEBUG2: the flags taken.
+    pub guest_debug_flags: u32,
+    /// KVM_CAP_SYNC_REGS with registers and events.
+    pub sync_regs: bool,
+    /// What has been stepped.
+    pub stepping: Vec<SteppingFacts>,
+}
+
+pub(super) fn host_facts() -> HostFacts {
+    let (cpu_vendor, cpu_family) = processor();
+    let flags_match = host_has_the_flags_profile();
+    HostFacts {
+        cpu_vendor,
+        cpu_family,
+        flags_profile: FLAGS_PROFILE,
+        flags_match,
+        kvm: kvm_facts().map_err(|Unusable(why)| why),
+    }
+}
+
+fn kvm_facts() -> Result<KvmFacts, Unusable> {
+    let kvm = vcpu::open()?;
+    let features = vcpu::features(&kvm)?;
+    let module = [("pvm", "kvm_pvm"), ("amd", "kvm_amd"), ("intel", "kvm_intel")]
+        .into_iter()
+        .find(|(_, module)| std::path::Path::new("/sys/module").join(module).exists())
+        .map_or("unknown", |(name, _)| name);
+    Ok(KvmFacts {
+        api_version: kvm.get_api_version(),
+        module,
+        guest_debug: true,
+        guest_debug_flags: features.debug_flags,
+        sync_regs: features.sync,
+        stepping: stepping_facts(features),
+    })
+}
+
+/// Vendor and family of this processor.
+fn processor() -> (String, u32) {
+    #[allow(unused_unsafe, reason = "CPUID is safe from some version of the toolchain on")]
+    // SAFETY: every x86-64 processor has CPUID with leaves 0 and 1.
+    let (leaf0, leaf1) = unsafe { (std::arch::x86_64::__cpuid(0), std::arch::x86_64::__cpuid(1)) };
+    let vendor: Vec<u8> = [leaf0.ebx, leaf0.edx, leaf0.ecx].into_iter().flat_map(u32::to_le_bytes).collect();
+    let base = (leaf1.eax >> 8) & 0xf;
+    let family = if base == 0xf { base + ((leaf1.eax >> 20) & 0xff) } else { base };
+    (String::from_utf8_lossy(&vendor).into_owned(), family)
+}
+
+/// Whether this processor leaves in undefined flags what [`FLAGS_PROFILE`] says.
+pub(in crate::engine) fn host_has_the_flags_profile() -> bool {
+    let (vendor, family) = processor();
+    FLAGS_PROFILE == "zen" && vendor == "AuthenticAMD" && family >= 0x17
+}
