@@ -49,6 +49,7 @@ const PROGRAMS: &[(&str, bool)] = &[
     ("toctou", true),
     ("floats", false),
     ("ciphers", false),
+    ("crunch", false),
 ];
 
 /// Compiles the programs of the Linux guests. They are optional: without a C compiler that links statically the files are

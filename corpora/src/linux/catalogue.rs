@@ -1,6 +1,6 @@
 //! The table of the Linux guests.
 
-use super::programs::{JOB_BEGINS, judged, workload};
+use super::programs::{JOB_BEGINS, crunch, judged, workload};
 use super::{BuildError, Initramfs, LinuxGuest};
 
 /// What all of them say to the kernel. `nokaslr` so that symbols are where the kernel's file has them, the tests of the
@@ -69,6 +69,18 @@ pub(super) static GUESTS: &[LinuxGuest] = &[
         vary_after: None,
         program: None,
         initramfs: || workload(20, 100_000, 1024),
+    },
+    LinuxGuest {
+        name: "linux-crunch",
+        title: "hashes 256 MiB and sorts 4 million numbers: work for the processor alone",
+        bug: "none",
+        oracle: "the numbers are in order",
+        failing_seeds: None,
+        memory_bytes: 512 << 20,
+        command_line: COMMAND_LINE,
+        vary_after: None,
+        program: Some("crunch"),
+        initramfs: || crunch(256, 4_000_000),
     },
     LinuxGuest {
         name: "linux-data-race",

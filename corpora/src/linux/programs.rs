@@ -18,6 +18,7 @@ static PROGRAMS: &[(&str, &[u8])] = programs![
     "toctou-fixed"
     "floats"
     "ciphers"
+    "crunch"
 ];
 
 /// A program by name.
@@ -48,6 +49,15 @@ pub(super) fn judged(name: &str) -> Result<Initramfs, BuildError> {
 /// What the workload does: a shell script for busybox. It and two of the programs print sums of all that they make, one a
 /// line, to be compared with another machine's.
 pub const WORKLOAD_SCRIPT: &str = include_str!("../../linux/workloads/busybox.sh");
+
+/// A file system whose job is work for the processor alone: data to hash in MiB, numbers to sort.
+pub(super) fn crunch(mebibytes: u32, numbers: u32) -> Result<Initramfs, BuildError> {
+    let mut initramfs = Initramfs::new()?;
+    for name in ["verdict", "crunch"] {
+        initramfs = initramfs.program(name, program(name)?);
+    }
+    Ok(initramfs.job(&format!("crunch hash {mebibytes} && crunch sort {numbers}\nverdict $?")))
+}
 
 /// A file system whose job is to run the workloads, so much of each: thousands of lines of text for busybox, floating-point
 /// values, KiB to encrypt. Their lines come after `begin` and before `end`.

@@ -51,7 +51,7 @@ pub struct GuestOptions {
     /// Linux kernel (bzImage or vmlinux), ELF file, multiboot kernel or boot sector, or the name of a corpora guest (see
     /// `replayvm corpora`)
     pub guest: String,
-    /// Engine: auto, soft, plain, step or lockstep
+    /// Engine: auto, soft, kvm, plain, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
     /// Guest memory: bytes, or with K, M or G [default: 64M; for Linux 256M]
@@ -95,7 +95,7 @@ pub struct GuestOptions {
     /// once and forks its runs there [default: for the Linux guests of the corpora, where their job begins]
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub vary_after: Option<String>,
-    /// Ticks between checkpoints
+    /// Ticks between checkpoints; of those that pass while user code runs natively (engine kvm) a sixteenth counts
     #[arg(long, default_value_t = 250_000, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: u64,
     /// CPU feature that CPUID is to show (+) or to hide (-), by its name in Linux's /proc/cpuinfo; may be repeated
@@ -192,7 +192,7 @@ pub struct Replay {
     /// memory]
     #[arg(long, value_name = "FILE")]
     pub symbols: Option<PathBuf>,
-    /// Engine: auto, soft, plain, step or lockstep
+    /// Engine: auto, soft, kvm, plain, step or lockstep
     #[arg(long, default_value = "auto")]
     pub engine: String,
     /// Stop at this position, TICK or TICK+OFFSET
@@ -201,6 +201,9 @@ pub struct Replay {
     /// Also print what the guest said on its serial port
     #[arg(long)]
     pub console: bool,
+    /// Also print what the engine has counted
+    #[arg(long)]
+    pub engine_stats: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -278,6 +281,12 @@ pub struct Info {
     /// memory]
     #[arg(long, value_name = "FILE")]
     pub symbols: Option<PathBuf>,
+    /// Replay it, and print what the engine has counted: natively run instructions, stretches, traps by kind
+    #[arg(long)]
+    pub engine_stats: bool,
+    /// The engine that replays it for --engine-stats: auto, soft, kvm, plain, step or lockstep
+    #[arg(long, default_value = "kvm", requires = "engine_stats")]
+    pub engine: String,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use replayvm::console::{Cleaner, Colours};
+use replayvm::engine::Statistics;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -91,5 +92,30 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1000), "1,000");
         assert_eq!(grouped(12_345_678), "12,345,678");
+    }
+}
+
+/// What an engine has counted.
+#[derive(Debug, Serialize)]
+pub struct EngineCounts {
+    engine: String,
+    counts: Vec<(String, u64)>,
+}
+
+impl EngineCounts {
+    /// The counts of an engine.
+    pub fn new(engine: &str, statistics: &Statistics) -> Self {
+        let counts = statistics.rows().into_iter().map(|row| (row.name, row.count)).collect();
+        Self { engine: engine.to_owned(), counts }
+    }
+
+    /// As a table.
+    pub fn print(&self) {
+        if self.counts.is_empty() {
+            println!("engine {} counts nothing: it does everything itself", self.engine);
+        }
+        for (name, count) in &self.counts {
+            println!("  {:<48} {:>16}", format!("{}: {name}", self.engine), grouped(*count));
+        }
     }
 }

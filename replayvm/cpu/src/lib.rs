@@ -7,6 +7,8 @@
 
 /// Linear memory: segmentation, translation, page crossings, data breakpoints.
 mod access;
+/// For an engine that executes beside the CPU.
+mod beside;
 /// The fast form: decoded blocks.
 mod blocks;
 /// What the CPU asks of the machine around it.

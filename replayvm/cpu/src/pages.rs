@@ -19,6 +19,8 @@ pub(crate) struct Pages {
     code: Vec<u32>,
     /// Counts the consequences: changes whenever translations are forgotten or code is written.
     consequences: u64,
+    /// Pages that have become tables or code since somebody last asked, while somebody asks.
+    news: Option<Vec<u32>>,
 }
 
 #[inline(always)]
@@ -34,6 +36,27 @@ impl Pages {
             tables: Vec::new(),
             code: Vec::new(),
             consequences: 0,
+            news: None,
+        }
+    }
+
+    /// Hands over the pages that have become tables or code since the last call; from the first call on they are listed.
+    pub(crate) fn take_news(&mut self, into: &mut Vec<u32>) {
+        into.append(self.news.get_or_insert_default());
+    }
+
+    /// A page that was nothing special becomes something.
+    #[inline]
+    fn tell(&mut self, number: usize) {
+        if self.tags[number] == 0
+            && let Some(news) = &mut self.news
+        {
+            news.push(number as u32);
+            // Pages come and go as tables are forgotten; the list must not grow with that.
+            if news.len() == news.capacity() {
+                news.sort_unstable();
+                news.dedup();
+            }
         }
     }
 
@@ -53,9 +76,9 @@ impl Pages {
     #[inline]
     pub(crate) fn note_table(&mut self, gpa: u64) {
         let number = number(gpa);
-        let tag = &mut self.tags[number];
-        if *tag & TABLE == 0 {
-            *tag |= TABLE;
+        if self.tags[number] & TABLE == 0 {
+            self.tell(number);
+            self.tags[number] |= TABLE;
             self.tables.push(number as u32);
         }
     }
@@ -71,9 +94,9 @@ impl Pages {
     /// Notes that code of this page has been decoded, or compared with what was decoded. Returns the page's version.
     pub(crate) fn note_code(&mut self, gpa: u64) -> u32 {
         let number = number(gpa);
-        let tag = &mut self.tags[number];
-        if *tag & CODE == 0 {
-            *tag |= CODE;
+        if self.tags[number] & CODE == 0 {
+            self.tell(number);
+            self.tags[number] |= CODE;
             self.code.push(number as u32);
         }
         self.versions[number]
@@ -140,6 +163,26 @@ mod tests {
         assert_eq!(pages.note_code(0x5000), version + 1);
         pages.all_stored();
         assert_eq!(pages.version(0x5000), version + 2);
+    }
+
+    #[test]
+    fn what_becomes_special_is_told_once_to_whoever_asks() {
+        let mut pages = Pages::new();
+        let mut news = Vec::new();
+        pages.note_code(0x1000);
+        pages.take_news(&mut news);
+        assert!(news.is_empty());
+        pages.note_code(0x1000);
+        pages.note_table(0x2000);
+        pages.note_code(0x2000);
+        pages.stored(0x2000);
+        pages.forget_tables();
+        pages.note_table(0x2000);
+        pages.take_news(&mut news);
+        assert_eq!(news, [2, 2]);
+        news.clear();
+        pages.take_news(&mut news);
+        assert!(news.is_empty());
     }
 
     #[test]

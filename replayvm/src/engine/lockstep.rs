@@ -3,8 +3,8 @@
 
 use recorder::Position;
 
-use super::step::{Statistics, Stepper, Word};
-use super::{Breakpoints, Engine, EngineError, Stop};
+use super::step::{Stepper, Word};
+use super::{Breakpoints, Engine, EngineError, Statistics, Stop};
 use crate::machine::Machine;
 
 /// Engine `lockstep`.
@@ -38,6 +38,6 @@ impl Engine for LockstepEngine {
     }
 
     fn statistics(&self) -> Statistics {
-        self.stepper.statistics
+        Statistics::Stepping(self.stepper.statistics)
     }
 }

@@ -7,12 +7,18 @@
 mod breakpoints;
 /// Which engines this host can run, and why not.
 pub mod doctor;
+/// User code natively, everything else by the software CPU.
+pub mod kvm;
 /// The software CPU and KVM side by side.
 mod lockstep;
+/// What processors agree in.
+mod ordinary;
 /// The software CPU, one instruction at a time: the reference.
 mod plain;
 /// The software CPU, in decoded blocks.
 mod soft;
+/// What engines count.
+mod statistics;
 /// KVM executes each instruction under single-stepping.
 mod step;
 
@@ -24,7 +30,9 @@ pub use doctor::doctor;
 pub use lockstep::LockstepEngine;
 pub use plain::PlainEngine;
 pub use soft::SoftEngine;
-pub use step::{Reason, Statistics, StepEngine};
+pub use kvm::{KvmEngine, NativeStatistics, Return};
+pub use statistics::{Row, Statistics};
+pub use step::{Reason, StepEngine, SteppingStatistics};
 
 use crate::machine::{Machine, Platform, WatchHit};
 
@@ -98,7 +106,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// The engines by name.
-pub const ENGINE_NAMES: &[&str] = &["auto", "soft", "plain", "step", "lockstep"];
+pub const ENGINE_NAMES: &[&str] = &["auto", "soft", "kvm", "plain", "step", "lockstep"];
 
 /// Executes guest instructions.
 pub trait Engine: Send {
@@ -124,7 +132,7 @@ pub trait Engine: Send {
         machine.cpu.state_changed();
     }
 
-    /// Who executed how many steps; all zero for an engine that does everything itself.
+    /// Who executed what, as far as the engine counts.
     fn statistics(&self) -> Statistics {
         Statistics::default()
     }
@@ -174,6 +182,7 @@ fn attention(platform: &mut Platform) -> Stop {
 pub fn by_name(name: &str, machine: &Machine) -> Result<Box<dyn Engine>, EngineError> {
     match name {
         "auto" | "soft" => Ok(Box::new(SoftEngine::new())),
+        "kvm" => Ok(Box::new(KvmEngine::new(machine)?)),
         "plain" => Ok(Box::new(PlainEngine)),
         "step" => Ok(Box::new(StepEngine::new(machine)?)),
         "lockstep" => Ok(Box::new(LockstepEngine::new(machine)?)),

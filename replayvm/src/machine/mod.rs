@@ -30,7 +30,7 @@ pub use disk::{
 };
 pub use hidden::FIRST_HIDDEN_GFN;
 pub use platform::{Entropy, ExitFilter, Platform, position};
-pub use ram::{GuestRam, MAX_RAM_BYTES, PAGE_BYTES, RamDigest, RamError};
+pub use ram::{GuestRam, MAX_RAM_BYTES, PAGE_BYTES, RamDigest, RamError, WrittenElsewhere};
 pub use rom::Rom;
 pub use saved::RestoreError;
 pub use watch::{Watch, WatchHit, WatchKind, WatchSet};

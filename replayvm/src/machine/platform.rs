@@ -80,6 +80,8 @@ pub struct Platform {
     pub exits: Vec<(Position, Exit)>,
     /// Exits that this machine has made since it was built, whatever it was restored to: a measure of work.
     pub exits_made: u64,
+    /// Instructions that the processor itself has executed since this machine was built: work that takes next to no time.
+    pub light_instructions: u64,
     /// Counts what the engine has to look at: exits, changes of devices, watched accesses.
     disturbances: u64,
     /// Whether exits are kept.
@@ -130,6 +132,7 @@ impl Platform {
             watches: WatchSet::default(),
             exits: Vec::new(),
             exits_made: 0,
+            light_instructions: 0,
             disturbances: 0,
             log_exits: false,
             stop_on: ExitFilter::NONE,

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use recorder::Digest;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -55,7 +56,6 @@ pub enum RamError {
 }
 
 /// Guest RAM, from guest-physical 0 up, in one piece.
-#[derive(Debug)]
 pub struct GuestRam {
     /// Owns the mapping that `host` points into.
     memory: GuestMemoryMmap,
@@ -67,6 +67,22 @@ pub struct GuestRam {
     dirty: Vec<u8>,
     /// Counts writes by others than the CPU.
     version: u64,
+    /// Never that of another.
+    identity: u64,
+    /// Who else knows of pages that have been written.
+    elsewhere: Option<Box<dyn WrittenElsewhere>>,
+}
+
+/// Knows of pages that the guest has written without [`GuestRam`] being told: an engine that runs it natively.
+pub trait WrittenElsewhere: Send {
+    /// Adds the physical addresses of the pages that were written since the last call.
+    fn take_written(&mut self, into: &mut Vec<u64>);
+}
+
+impl std::fmt::Debug for GuestRam {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestRam").field("bytes", &self.bytes).field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 // SAFETY: `host` points into the mapping that `memory` owns, which does not move and lives as long; the pointer is
@@ -95,9 +111,10 @@ impl GuestRam {
         let host = region.as_ptr();
         let hidden = HiddenPages::new(hidden_pages)
             .map_err(|source| RamError::MapHidden { pages: hidden_pages, source })?;
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let pages = Self::pages_tracked(bytes, hidden_pages) as usize;
         let dirty = vec![0; pages.next_multiple_of(8)];
-        Ok(Self { memory, host, bytes, hidden, dirty, version: 0 })
+        Ok(Self { memory, host, bytes, hidden, dirty, version: 0, identity: NEXT.fetch_add(1, Ordering::Relaxed), elsewhere: None })
     }
 
     /// Whether RAM can have this size.
@@ -109,6 +126,12 @@ impl GuestRam {
             return Err(RamError::Size(bytes));
         }
         Ok(())
+    }
+
+    /// Tells one piece of RAM from every other.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// Bytes of RAM.
@@ -302,9 +325,26 @@ impl GuestRam {
         Ok(())
     }
 
+    /// From now on this one is asked too which pages have been written.
+    pub fn ask_elsewhere(&mut self, elsewhere: Box<dyn WrittenElsewhere>) {
+        self.gather_elsewhere(&mut Vec::new());
+        self.elsewhere = Some(elsewhere);
+    }
+
+    /// `pages` is room to work in.
+    fn gather_elsewhere(&mut self, pages: &mut Vec<u64>) {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.take_written(pages);
+        }
+        for gpa in pages.drain(..) {
+            self.mark_dirty(gpa >> 12);
+        }
+    }
+
     /// The pages written since the last call, in order; the set is empty afterwards.
     pub fn take_dirty(&mut self) -> Vec<u64> {
         let mut pages = Vec::new();
+        self.gather_elsewhere(&mut pages);
         let (words, _) = self.dirty.as_chunks_mut::<8>();
         for (index, word) in words.iter_mut().enumerate() {
             if u64::from_ne_bytes(*word) == 0 {

@@ -18,7 +18,7 @@ use crate::machine::{ExitFilter, GuestImages, Machine, MachineError};
 /// The seed of everything that comes before the text.
 pub(super) const COMMON_SEED: u64 = 0;
 /// How many ticks may pass at the most before a person who wants to stop is heard.
-const CHUNK_TICKS: u64 = 250_000;
+const CHUNK_TICKS: u64 = 2_000_000;
 
 /// The machine of a description with its guest loaded and its disks in, and what executes it.
 pub(super) fn power_on(

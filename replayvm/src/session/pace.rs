@@ -7,8 +7,62 @@ use crate::machine::Machine;
 /// Instructions and exits between two looks: some ten milliseconds.
 const WORK: u64 = 1 << 19;
 
+/// How many instructions that run natively count as one.
+const LIGHTER: u64 = 16;
+
 /// The first stretch, before anything is known: ticks may have 65,536 steps each.
 const FIRST_TICKS: u64 = 16;
+
+/// Instructions retired, by the time that they take: those that ran natively count as a fraction.
+pub(super) fn instructions_by_weight(machine: &Machine) -> u64 {
+    let light = machine.platform.light_instructions;
+    machine.instructions().wrapping_sub(light).wrapping_add(light / LIGHTER)
+}
+
+/// When the next checkpoint of a recording is due: after so many ticks, of which those that passed natively count as a fraction.
+#[derive(Debug)]
+pub(super) struct CheckpointPace {
+    every: u64,
+    /// Tick, instructions, and instructions by weight at the last one.
+    last: (u64, u64, u64),
+    next: u64,
+}
+
+impl CheckpointPace {
+    pub(super) fn new(every: u64, machine: &Machine) -> Self {
+        let mut pace = Self { every: every.max(1), last: (0, 0, 0), next: 0 };
+        pace.done(machine);
+        pace
+    }
+
+    /// The tick at which to ask again.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// A checkpoint has been written.
+    pub(super) fn done(&mut self, machine: &Machine) {
+        let tick = machine.position().tick;
+        self.last = (tick, machine.instructions(), instructions_by_weight(machine));
+        self.next = tick.saturating_add(self.every);
+    }
+
+    /// Whether one is due now; if not, there is another tick at which to ask.
+    pub(super) fn is_due(&mut self, machine: &Machine) -> bool {
+        let tick = machine.position().tick;
+        if tick < self.next {
+            return false;
+        }
+        let (since, instructions, weight) = self.last;
+        // An idle CPU lets ticks pass and retires nothing.
+        let all = machine.instructions().wrapping_sub(instructions).saturating_add(1);
+        let heavy = instructions_by_weight(machine).wrapping_sub(weight).saturating_add(1);
+        let passed = u128::from(tick - since) * u128::from(heavy) / u128::from(all);
+        let missing = u128::from(self.every).saturating_sub(passed) as u64;
+        self.next = tick.saturating_add(missing.max(1));
+        missing == 0
+    }
+}
 
 /// Follows how much work a tick is: a guest may execute a few instructions a tick or, in a loop without a branch, millions.
 #[derive(Debug)]
@@ -30,8 +84,8 @@ impl Pace {
     /// Where the next stretch of the machine's run ends at the latest.
     pub(crate) fn next(&mut self, machine: &Machine) -> Position {
         // Faults retire no instruction.
-        let (now, work) =
-            (machine.position(), machine.instructions().wrapping_add(machine.platform.exits_made));
+        let work = instructions_by_weight(machine).wrapping_add(machine.platform.exits_made);
+        let now = machine.position();
         if let Some((end, start)) = self.before {
             let done = work.wrapping_sub(start);
             if done > 2 * WORK {

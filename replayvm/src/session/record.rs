@@ -11,9 +11,10 @@ use recorder::{
 };
 
 use super::fork::{Mark, ON_THE_WAY, common_inputs, power_on};
+use super::pace::CheckpointPace;
 use super::{ConsoleSink, Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
 use crate::checkpoint::{RamTracker, StoreError};
-use crate::engine::{Breakpoints, EngineError};
+use crate::engine::{Breakpoints, EngineError, Statistics};
 use crate::machine::{ExitFilter, GuestImages, Machine, MachineError, RamError, RestoreError};
 
 /// Why a run could not be recorded.
@@ -57,10 +58,12 @@ pub struct RecordOutcome {
     pub events: u64,
     /// Whether the guest's own check passed.
     pub passed: bool,
+    /// What the engine has counted.
+    pub statistics: Statistics,
 }
 
 /// How many ticks may pass at the most before a person who wants to stop is heard.
-const CHUNK_TICKS: u64 = 250_000;
+const CHUNK_TICKS: u64 = 2_000_000;
 
 /// A run that is being recorded.
 #[derive(Debug)]
@@ -131,6 +134,7 @@ impl RecordSession {
                 exits: 0,
                 events: 0,
                 passed: false,
+                statistics: Statistics::default(),
             },
             written_pages: 0,
             checkpointed: None,
@@ -152,8 +156,7 @@ impl RecordSession {
     /// The engine or the file fails; the file then holds a recording up to its last whole frame.
     pub fn run(mut self) -> Result<RecordOutcome, RecordError> {
         let limit = Position::new(self.settings.limit_ticks, 0);
-        let every = self.settings.checkpoint_ticks.max(1);
-        let mut next_checkpoint = every;
+        let mut checkpoints = CheckpointPace::new(self.settings.checkpoint_ticks, &self.driver.machine);
         let mut pace = Pace::new(CHUNK_TICKS);
         let reason = loop {
             let now = self.driver.machine.position();
@@ -163,14 +166,14 @@ impl RecordSession {
             if self.stop.load(Ordering::Relaxed) {
                 break EndReason::Interrupted;
             }
-            let until = pace.next(&self.driver.machine).min(Position::new(next_checkpoint, 0)).min(limit);
+            let until = pace.next(&self.driver.machine).min(Position::new(checkpoints.next(), 0)).min(limit);
             if let Some(reason) = self.advance_to(until)? {
                 // Whoever stops a guest that waits for the host ends the recording, not the guest.
                 break if self.inputs.interrupted() { EndReason::Interrupted } else { reason };
             }
-            if self.driver.machine.position().tick >= next_checkpoint {
+            if checkpoints.is_due(&self.driver.machine) {
                 self.checkpoint()?;
-                next_checkpoint = self.driver.machine.position().tick.saturating_add(every);
+                checkpoints.done(&self.driver.machine);
             }
         };
         self.write_down()?;
@@ -184,6 +187,7 @@ impl RecordSession {
         };
         let end = End { position: machine.position(), instructions: machine.instructions(), digest, reason };
         self.outcome.end = end.clone();
+        self.outcome.statistics = self.driver.engine.statistics();
         self.outcome.passed = passed;
         self.writer.finish(end)?;
         Ok(self.outcome)

@@ -9,7 +9,7 @@ use recorder::{Digest, EndReason, Exit, Position, ReadError};
 use super::diagnose::{self, Diagnosis};
 use super::{Divergence, Driver, Expectation, Halt, Pace, Replayed, SessionError, keep_console};
 use crate::checkpoint::{PageStore, RamTracker, StoreError, WrittenPage};
-use crate::engine::{self, Breakpoints, Engine, EngineError};
+use crate::engine::{self, Breakpoints, Engine, EngineError, Statistics};
 use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
 
@@ -67,7 +67,7 @@ pub struct ReplayReport {
 }
 
 /// Ticks at the most between looks at the exits that have come, and at whoever wants to stop.
-const CHUNK_TICKS: u64 = 250_000;
+const CHUNK_TICKS: u64 = 2_000_000;
 
 /// A replay under way.
 pub struct ReplaySession {
@@ -149,6 +149,12 @@ impl ReplaySession {
     #[must_use]
     pub fn engine_name(&self) -> &'static str {
         self.driver.engine.name()
+    }
+
+    /// What the engine has counted.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.driver.engine.statistics()
     }
 
     /// Replays up to `to`, or to the end, checking everything on the way. `progress` is told the position now and then.

@@ -8,6 +8,7 @@ use replayvm::machine::Machine;
 use replayvm_cpu::{Attributes, SegmentName};
 
 use super::guest::{self, CODE, DATA, USER_CODE};
+use super::run::stepping;
 
 /// Descriptor and page tables lie below.
 const TABLES_END: usize = 0x1_4000;
@@ -132,7 +133,7 @@ fn in_lockstep(mut machine: Machine, seed: u64, words: &str) {
         machine.platform.signal = None;
         machine.platform.devices_changed(0);
     }
-    eprintln!("{words}: {}; {} faults compared", engine.statistics(), engine.statistics().faults_compared);
+    eprintln!("{words}: {}; {} faults compared", engine.statistics(), stepping(&*engine).faults_compared);
     for (what, (count, example)) in &differences {
         eprintln!("DIFFERS {what} x{count}: {example}");
     }

@@ -1,11 +1,13 @@
 //! Running one guest on every engine, and holding the runs against each other.
 
 use recorder::{Digest, Position};
-use replayvm::engine::{self, Breakpoints, Engine, EngineError, Stop};
+use replayvm::engine::{
+    self, Breakpoints, Engine, EngineError, KvmEngine, NativeStatistics, Statistics, SteppingStatistics, Stop,
+};
 use replayvm::machine::Machine;
 
 /// Engines that the suite runs on; the first is the reference.
-const ENGINES: &[&str] = &["plain", "soft", "step", "lockstep"];
+const ENGINES: &[&str] = &["plain", "soft", "kvm", "step", "lockstep"];
 
 /// Runs a body on every engine that this host has.
 pub fn on_every_engine(mut body: impl FnMut(&str)) {
@@ -19,9 +21,29 @@ pub fn on_every_engine(mut body: impl FnMut(&str)) {
     }
 }
 
-/// The engine of that name for a machine.
+/// The engine of that name for a machine. `kvm` runs natively whatever it can, whether that pays or not.
 pub fn engine(name: &str, machine: &Machine) -> Box<dyn Engine> {
-    engine::by_name(name, machine).unwrap_or_else(|error| panic!("{error}"))
+    let engine = match name {
+        "kvm" => KvmEngine::eager(machine).map(|engine| Box::new(engine) as Box<dyn Engine>),
+        _ => engine::by_name(name, machine),
+    };
+    engine.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Who has executed what on an engine that steps.
+pub fn stepping(engine: &dyn Engine) -> SteppingStatistics {
+    match engine.statistics() {
+        Statistics::Stepping(statistics) => statistics,
+        other => panic!("{} does not step: {other}", engine.name()),
+    }
+}
+
+/// Who has executed what on engine `kvm`.
+pub fn native(statistics: &Statistics) -> NativeStatistics {
+    match statistics {
+        Statistics::Native(statistics) => *statistics,
+        other => panic!("that is not engine `kvm`: {other}"),
+    }
 }
 
 /// Gives the machine what is due at its tick, as a session without inputs does. `false` if nothing will ever wake it.
@@ -84,12 +106,17 @@ pub struct Waypoint {
     pub digests: Vec<(String, Digest)>,
 }
 
-/// Runs to the end of the guest, stopping at every tick.
-pub fn trace(name: &str, mut machine: Machine, most: usize) -> (Vec<Waypoint>, Stop, engine::Statistics) {
+/// Runs to the end of the guest, stopping at every so many ticks.
+pub fn trace(
+    name: &str,
+    mut machine: Machine,
+    every: u64,
+    most: usize,
+) -> (Vec<Waypoint>, Stop, Statistics) {
     let mut engine = engine(name, &machine);
     let mut waypoints = Vec::new();
     loop {
-        let next = Position::new(machine.position().tick + 1, 0);
+        let next = Position::new(machine.position().tick + every, 0);
         let stop = run(&mut *engine, &mut machine, next, &[])
             .unwrap_or_else(|error| panic!("engine {name}: {error}"));
         let state = &machine.cpu.state;
@@ -109,17 +136,34 @@ pub fn trace(name: &str, mut machine: Machine, most: usize) -> (Vec<Waypoint>, S
 
 /// Every engine comes through the same states as the reference, tick by tick, and to the same end.
 pub fn same_everywhere(guest: impl Fn() -> Machine, end: Stop) {
-    let (expected, stop, _) = trace("plain", guest(), 5000);
+    let (expected, stop, _) = trace("plain", guest(), 1, 5000);
     assert_eq!(stop, end, "{:x?}", expected.last());
     on_every_engine(|name| {
-        let (got, stop, statistics) = trace(name, guest(), 5000);
+        if name == "kvm" {
+            return same_natively(&guest, &expected, end);
+        }
+        let (got, stop, statistics) = trace(name, guest(), 1, 5000);
         for (expected, got) in expected.iter().zip(&got) {
             assert_eq!(got, expected, "engine {name}");
         }
         assert_eq!((got.len(), stop), (expected.len(), end), "engine {name}");
         eprintln!("{name}: {} waypoints; {statistics}", got.len());
-        if !["plain", "soft"].contains(&name) {
+        if let Statistics::Stepping(statistics) = statistics {
             assert!(statistics.by_kvm > 0);
         }
     });
+}
+
+/// Native execution stops in between at the ticks that it is told to, and goes through no state that the reference does not know.
+fn same_natively(guest: &impl Fn() -> Machine, expected: &[Waypoint], end: Stop) {
+    for every in [2, 3, 7, 50, 1_000_000] {
+        let (got, stop, statistics) = trace("kvm", guest(), every, 5000);
+        for got in &got {
+            let there = expected.iter().find(|expected| expected.position == got.position);
+            assert_eq!(Some(got), there, "engine kvm, every {every} ticks");
+        }
+        assert_eq!(stop, end);
+        assert_eq!(got.last(), expected.last());
+        eprintln!("kvm, every {every} ticks: {} waypoints; {statistics}", got.len());
+    }
 }

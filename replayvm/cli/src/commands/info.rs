@@ -1,9 +1,12 @@
 //! `replayvm info`: what is in a recording.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use recorder::End;
 use replayvm::recording::OpenRecording;
+use replayvm::session::ReplaySession;
 use replayvm::symbols;
 use replayvm::timeline::{Timeline, unsupervised};
 use serde::Serialize;
@@ -37,6 +40,8 @@ struct Report {
     end: Option<EndRow>,
     last_position: String,
     recovered: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_stats: Option<output::EngineCounts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,8 +79,11 @@ struct EndRow {
 }
 
 /// `replayvm info`
-pub fn run(arguments: &Info) -> Result<u8, Failure> {
-    let report = report(arguments)?;
+pub fn run(arguments: &Info, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
+    let mut report = report(arguments)?;
+    if arguments.engine_stats {
+        report.engine_stats = Some(engine_counts(arguments, stop)?);
+    }
     if arguments.json {
         output::json(&report)?;
         return Ok(FINE);
@@ -138,6 +146,9 @@ pub fn run(arguments: &Info) -> Result<u8, Failure> {
     }
     if let Some(recovered) = &report.recovered {
         println!("  recovered    {recovered}");
+    }
+    if let Some(counts) = &report.engine_stats {
+        counts.print();
     }
     Ok(FINE)
 }
@@ -226,7 +237,19 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
         end,
         last_position: opened.last_position().to_string(),
         recovered: recording.recovery().map(ToString::to_string),
+        engine_stats: None,
     })
+}
+
+/// Replays the recording for what its engine counts.
+fn engine_counts(arguments: &Info, stop: &Arc<AtomicBool>) -> Result<output::EngineCounts, Failure> {
+    let mut session = ReplaySession::open(&arguments.file, &arguments.engine)?;
+    let last = session.opened().last_position();
+    let bar = output::progress(last.tick, "{bar:40} {percent}% of {len} ticks, {eta} left");
+    let result = session.run(None, stop, |at| bar.set_position(at.tick));
+    bar.finish_and_clear();
+    result?;
+    Ok(output::EngineCounts::new(session.engine_name(), &session.statistics()))
 }
 
 /// How the run ended, and where in the program: the last checkpoint of a recording that was closed is of its end.

@@ -25,6 +25,8 @@ struct Report {
     recovered: Option<String>,
     rip: String,
     place: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_stats: Option<output::EngineCounts>,
     console: String,
 }
 
@@ -71,6 +73,8 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     } else {
         None
     };
+    let counts =
+        arguments.engine_stats.then(|| output::EngineCounts::new(engine, &session.statistics()));
     if arguments.json {
         output::json(&Report {
             engine: engine.to_owned(),
@@ -88,6 +92,7 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
             recovered,
             rip: format!("{rip:#x}"),
             place,
+            engine_stats: counts,
             console: output::console(&report.console),
         })?;
         return Ok(FINE);
@@ -106,6 +111,9 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     }
     if let Some(place) = place {
         println!("at {rip:#x} {place}");
+    }
+    if let Some(counts) = counts {
+        counts.print();
     }
     println!("end {} digest {}", report.position, report.digest);
     Ok(FINE)

@@ -46,7 +46,7 @@ pub struct Limits {
 }
 
 /// Whether blocks can run in this state, for all that follows from the state alone.
-fn usual(state: &CpuState) -> bool {
+pub(crate) fn usual(state: &CpuState) -> bool {
     use crate::flags::Rflags;
     use crate::state::{Mode, Shadow, cr0};
     let flags = state.rflags;

@@ -49,6 +49,10 @@ fn engine_report(name: &'static str, host: &HostFacts) -> EngineReport {
         "auto" => (None, "stands for `soft`".to_owned()),
         "soft" => (None, "the software CPU: exact everywhere, needs nothing of the host".to_owned()),
         "plain" => (None, "the software CPU, one instruction at a time: slow, to check `soft` by".to_owned()),
+        "kvm" => match &host.kvm {
+            Err(why) => (Some(why.clone()), String::new()),
+            Ok(_) => (None, "user code natively, everything else by `soft`".to_owned()),
+        },
         _ => match &host.kvm {
             Err(why) => (Some(why.clone()), String::new()),
             Ok(kvm) => stepping_report(name, host, kvm),

@@ -23,9 +23,9 @@ use iced_x86::{Code, Instruction, RflagsBits};
 use recorder::Position;
 use replayvm_cpu::{CpuState, Mode, Rflags, Shadow, Step};
 
-pub use statistics::{Reason, Statistics};
+pub use statistics::{Reason, SteppingStatistics};
 
-use super::{Breakpoints, Difference, Engine, EngineError, Stop, stop_after};
+use super::{Breakpoints, Difference, Engine, EngineError, Statistics, Stop, ordinary, stop_after};
 use crate::machine::{Machine, Platform, position};
 use plain::Plain;
 use trial::{Seen, Trial};
@@ -62,7 +62,7 @@ impl Engine for StepEngine {
     }
 
     fn statistics(&self) -> Statistics {
-        self.stepper.statistics
+        Statistics::Stepping(self.stepper.statistics)
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) enum Word {
 pub(super) struct Stepper {
     vcpu: Vcpu,
     word: Word,
-    pub(super) statistics: Statistics,
+    pub(super) statistics: SteppingStatistics,
     seen: Seen,
     /// Instructions that KVM has been found not to have, by whether they ran natively.
     unknown: HashSet<(Code, bool)>,
@@ -111,7 +111,7 @@ impl Stepper {
         Ok(Self {
             vcpu: Vcpu::new(&machine.platform.ram)?,
             word,
-            statistics: Statistics::default(),
+            statistics: SteppingStatistics::default(),
             seen: Seen::default(),
             unknown: HashSet::new(),
             same_flags: super::doctor::host_has_the_flags_profile(),
@@ -281,7 +281,7 @@ impl Stepper {
             // Of a non-canonical address, processors say now the one, now the other.
             Outcome::Faulted(12 | 13)
                 if matches!(vector, 12 | 13)
-                    && (plan.plain.xmm || plain::has_ignored_segment(&self.seen.code)) =>
+                    && (plan.plain.xmm || ordinary::has_ignored_segment(&self.seen.code)) =>
             {
                 None
             }

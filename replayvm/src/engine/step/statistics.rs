@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::engine::statistics::Row;
+
 /// Why a step was left to the software CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
@@ -67,7 +69,7 @@ impl Reason {
 
 /// Steps by who executed them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Statistics {
+pub struct SteppingStatistics {
     /// Steps whose outcome KVM gave (engine `lockstep`: was compared with).
     pub by_kvm: u64,
     /// Of those, executed natively at CPL 3 and not by KVM's instruction emulator, on a host with PVM.
@@ -77,7 +79,7 @@ pub struct Statistics {
     by_soft: [u64; Reason::ALL.len()],
 }
 
-impl Statistics {
+impl SteppingStatistics {
     pub(crate) fn count(&mut self, why: Reason) {
         self.by_soft[why as usize] += 1;
     }
@@ -88,6 +90,16 @@ impl Statistics {
         Reason::ALL.into_iter().map(move |why| (why, counts[why as usize])).filter(|(_, count)| *count != 0)
     }
 
+    /// Each count with its name.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let mut rows = vec![
+            Row { name: "steps by KVM".to_owned(), count: self.by_kvm },
+            Row { name: "of those natively".to_owned(), count: self.native },
+        ];
+        rows.extend(self.by_soft().map(|(why, count)| Row { name: format!("software CPU: {}", why.words()), count }));
+        rows
+    }
+
     /// Steps that the software CPU executed alone.
     #[must_use]
     pub fn soft_total(&self) -> u64 {
@@ -95,7 +107,7 @@ impl Statistics {
     }
 }
 
-impl fmt::Display for Statistics {
+impl fmt::Display for SteppingStatistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
