@@ -7,8 +7,12 @@
 mod breakpoints;
 /// Which engines this host can run, and why not.
 pub mod doctor;
+/// Direct execution of user mode in KVM.
+pub mod kvm;
 /// The software CPU and KVM side by side.
 mod lockstep;
+/// What processors agree in.
+mod ordinary;
 /// The software CPU, one instruction at a time: the reference.
 mod plain;
 /// The software CPU, in decoded blocks.

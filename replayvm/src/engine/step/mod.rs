@@ -25,7 +25,7 @@ use replayvm_cpu::{CpuState, Mode, Rflags, Shadow, Step};
 
 pub use statistics::{Reason, Statistics};
 
-use super::{Breakpoints, Difference, Engine, EngineError, Stop, stop_after};
+use super::{Breakpoints, Difference, Engine, EngineError, Stop, ordinary, stop_after};
 use crate::machine::{Machine, Platform, position};
 use plain::Plain;
 use trial::{Seen, Trial};
@@ -281,7 +281,7 @@ impl Stepper {
             // Of a non-canonical address, processors say now the one, now the other.
             Outcome::Faulted(12 | 13)
                 if matches!(vector, 12 | 13)
-                    && (plan.plain.xmm || plain::has_ignored_segment(&self.seen.code)) =>
+                    && (plan.plain.xmm || ordinary::has_ignored_segment(&self.seen.code)) =>
             {
                 None
             }
