@@ -117,6 +117,7 @@ fn programs_with_vectors_out_of_reach() {
 /// Native and translated code side by side. Says how much longer the latter takes.
 #[test]
 #[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods, reason = "it measures")]
 fn speed() {
     let Some(code) = compile("-O2") else { return };
     let mut native = Native::new(LAYOUT).unwrap();

@@ -187,11 +187,9 @@ impl Twins {
             if now.tick >= until {
                 return Ended::Budget;
             }
-            let idles = self.cpu.state.idle_loop_jumps != 0 || now.offset > 1 << 21;
-            let entry = if idles {
+            let entry = if now.offset > 1 << 21 {
                 None
             } else {
-                // Once it was not found the translation has to have made it so that it is.
                 match self.entry() {
                     Ok(entry) => Some(entry),
                     Err(Refused::Unknown) => None,
@@ -272,7 +270,7 @@ impl Twins {
                 }
             }
             let repeats = fault && repeats(&self.instruction(recovered.rip));
-            self.compare(&recovered, &out, &gpr, rflags, begun.tick, first, repeats);
+            self.compare(&recovered, &out, &gpr, rflags, (begun.tick, first), repeats);
             let page = trap.cr2 & !0xfff;
             if fault && trap.vector == 14 && self.hidden.contains(&page) {
                 self.hidden.retain(|other| *other != page);
@@ -297,10 +295,10 @@ impl Twins {
         out: &Registers,
         gpr: &[u64; 16],
         rflags: u64,
-        tick: u64,
-        first: u64,
+        begun: (u64, u64),
         repeats: bool,
     ) {
+        let (tick, first) = begun;
         let state = &self.cpu.state;
         let mut lines = Vec::new();
         let mut line = |name: &str, expected: u128, got: u128| {
@@ -309,12 +307,14 @@ impl Twins {
             }
         };
         line("rip", state.rip.into(), recovered.rip.into());
-        for i in 0..16 {
+        for (i, (expected, got)) in state.gpr.iter().zip(gpr).enumerate() {
             // A repeated instruction may have come some way.
             if !(repeats && [0, 1, 6, 7].contains(&i)) {
-                line(&format!("r{i}"), state.gpr[i].into(), gpr[i].into());
+                line(&format!("r{i}"), (*expected).into(), (*got).into());
             }
-            line(&format!("xmm{i}"), state.xmm[i], out.xmm(i));
+        }
+        for (i, expected) in state.xmm.iter().enumerate() {
+            line(&format!("xmm{i}"), *expected, out.xmm(i));
         }
         // RF is set in the frame of a fault.
         line("rflags", state.rflags.into(), (rflags & !0x10000).into());

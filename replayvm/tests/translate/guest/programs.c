@@ -50,7 +50,7 @@ u64 sha256(u64 n) {
 
 static void sort(u32 *v, long n) {
     while (n > 1) {
-        u32 pivot = v[n / 2];
+        u32 pivot = v[(n - 1) / 2];
         long i = -1, j = n;
         for (;;) {
             do i++; while (v[i] < pivot);

@@ -37,7 +37,7 @@ pub(super) struct Edge {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub(super) at: u32,
-    /// Its first instruction may be part of an idle loop. Who jumps there leaves: the software CPU counts such jumps.
+    /// It may be part of an idle loop. Who jumps there leaves: the software CPU counts such jumps.
     pub(super) idles: bool,
 }
 
@@ -76,6 +76,14 @@ impl Links {
                 buffer.link(edge.at, known.at);
             }
         }
+    }
+
+    /// The blocks at an address for which somebody waits.
+    pub(super) fn wanted(&self, rip: u64) -> impl Iterator<Item = Key> {
+        [(false, false), (false, true), (true, false), (true, true)]
+            .into_iter()
+            .map(move |(fresh, af)| Key { rip, fresh, af })
+            .filter(|key| self.waiting.contains_key(key))
     }
 
     /// Makes a branch lead to its block, now or once there is one.

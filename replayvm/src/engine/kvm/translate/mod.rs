@@ -7,7 +7,7 @@
 //! guest's state is there, bit for bit what [`replayvm_cpu::Cpu::step`] comes to.
 //!
 //! This part is pure: bytes in, bytes and tables out. What a caller has to see to: no RF, TF, AC or pending #DB when it
-//! begins, no interrupt shadow, `idle_loop_jumps` 0, SSE enabled (CR0.EM and TS clear, CR4.OSFXSR set), DR7 clear, and that
+//! begins, no interrupt shadow, SSE enabled (CR0.EM and TS clear, CR4.OSFXSR set), DR7 clear, and that
 //! the code translated is what is in memory: if that or a translation of addresses may have changed, [`Translator::clear`].
 #![forbid(unsafe_code)]
 
@@ -104,10 +104,15 @@ impl Translator {
         (self.ends.hot + self.ends.cold - Buffer::middle(area.code.len())) as usize
     }
 
-    /// Where the translation of the block at `rip` begins.
+    /// Where the translation of the block at `rip` begins. `None` too if some of what leads there does not find it yet.
     #[must_use]
     pub fn entry(&self, rip: u64) -> Option<u64> {
-        let known = self.links.get(Key::at(rip))?;
+        self.links.wanted(rip).next().is_none().then(|| self.address(rip))?
+    }
+
+    fn address(&self, rip: u64) -> Option<u64> {
+        // Whether something that only jumps idles depends on how it was come to.
+        let known = self.links.get(Key::at(rip)).filter(|known| !known.idles)?;
         Some(self.layout.code.wrapping_add(u64::from(known.at)))
     }
 
@@ -117,7 +122,9 @@ impl Translator {
     /// The instruction at `rip` is to be left to the software CPU, or there is no more room.
     pub fn translate(&mut self, area: &mut Area<'_>, rip: u64, code: &mut dyn Code) -> Result<u64, Refused> {
         let mut buffer = Buffer::new(area.code, self.layout, self.ends);
-        let mut batch = Batch { work: vec![Key::at(rip)], backs: vec![rip], left: BATCH };
+        let mut work: Vec<Key> = self.links.wanted(rip).collect();
+        work.push(Key::at(rip));
+        let mut batch = Batch { work, backs: vec![rip], left: BATCH };
         let mut result = Ok(());
         let mut first = true;
         while let Some(key) = batch.work.pop() {
@@ -140,7 +147,7 @@ impl Translator {
             return Err(Refused::Full);
         }
         result?;
-        self.entry(rip).ok_or(Refused::Unknown)
+        self.address(rip).ok_or(Refused::Unknown)
     }
 
     /// Translates a block and those that it falls into.
@@ -163,7 +170,7 @@ impl Translator {
             let Some(block) = self.reader.read(key.rip, first, code) else { return Err(Refused::Unknown) };
             batch.left = batch.left.saturating_sub(1);
             first = false;
-            let idles = block.ops.first().is_some_and(block::Op::idles);
+            let idles = block.ops.iter().all(block::Op::idles);
             self.links.add(key, Known { at: buffer.here(), idles }, buffer);
             if let End::Call { back, .. } | End::CallThrough { back } = block.end
                 && back & !(PAGE - 1) == page
