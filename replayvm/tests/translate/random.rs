@@ -1,0 +1,117 @@
+//! Random programs.
+
+use std::collections::BTreeMap;
+
+use replayvm::engine::kvm::translate::Layout;
+
+use crate::machine::{CODE, CONSTANT, DATA, STACK};
+use crate::native::{FAR, LAYOUT};
+use crate::programs::{Dice, Spice, program};
+use crate::twins::{Ended, Tally, Twins};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+/// Whether this host leaves in undefined flags what the profile does.
+pub fn same_flags() -> bool {
+    use std::arch::x86_64::__cpuid;
+    // SAFETY: CPUID is in the baseline of x86-64.
+    #[allow(unused_unsafe, reason = "a safe function in newer compilers")]
+    let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1).eax) };
+    let family = (version >> 8 & 0xf) + if version >> 8 & 0xf == 0xf { version >> 20 & 0xff } else { 0 };
+    vendor.ebx == u32::from_le_bytes(*b"Auth") && family >= 0x17
+}
+
+/// Registers such that programs find memory.
+fn place(dice: &mut Dice, state: &mut replayvm_cpu::CpuState) {
+    for register in [3, 6, 7] {
+        state.gpr[register] = match dice.below(10) {
+            0 => DATA + 0xf80 + dice.below(0x80),
+            1 => DATA + 0x1f80 + dice.below(0x100),
+            2 => CONSTANT + dice.below(0x1000),
+            _ => DATA + 0x100 + dice.below(0xd00),
+        };
+    }
+    for register in 12..16 {
+        state.gpr[register] = dice.below(32);
+    }
+    state.gpr[4] = STACK + 0x800 + 8 * dice.below(64);
+    state.rflags = dice.bits() & 0x8d5 | 0x202;
+}
+
+fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
+    let seed = number("REPLAYVM_TRANSLATE_SEED", 1);
+    let (mut tally, mut strays) = (Tally::default(), 0);
+    let mut left: BTreeMap<String, u64> = BTreeMap::new();
+    let programs = number("REPLAYVM_TRANSLATE_PROGRAMS", 60);
+    for n in 0..programs {
+        let seed = seed.wrapping_mul(1_000_003) ^ kind << 32 ^ n;
+        let mut dice = Dice::new(seed);
+        let code = make(&mut dice);
+        let data: Vec<u8> = (0..0x1000).map(|_| dice.bits() as u8).collect();
+        let mut twins = match Twins::new(layout, same_flags(), &code, &data) {
+            Ok(twins) => twins,
+            Err(why) => {
+                println!("SKIPPED: {why}");
+                return;
+            }
+        };
+        twins.restart(CODE, |state| place(&mut dice, state));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..300 {
+                for page in [DATA, DATA + 0x1000, CONSTANT, STACK] {
+                    if dice.one_in(3) {
+                        twins.hide(page);
+                    }
+                }
+                let ticks = if dice.one_in(3) { 1 } else { 1 + dice.below(60) };
+                match twins.run(ticks) {
+                    Ended::Budget => {}
+                    Ended::Stray => {
+                        strays += 1;
+                        break;
+                    }
+                    Ended::Exception(_) | Ended::Elsewhere => {
+                        let rip = CODE + dice.below(code.len() as u64);
+                        twins.restart(rip, |state| place(&mut dice, state));
+                    }
+                }
+            }
+        }));
+        add(&mut tally, &twins.tally);
+        twins.left.iter().for_each(|(name, n)| *left.entry(name.clone()).or_default() += n);
+        if let Err(panic) = result {
+            eprintln!("kind {kind} program {n} seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+    println!("{tally:?}, {strays} strays");
+    let mut left: Vec<_> = left.into_iter().collect();
+    left.sort_by_key(|(_, n)| u64::MAX - n);
+    left.truncate(24);
+    println!("left to the software CPU most often: {left:?}");
+    assert!(strays <= programs / 4, "{strays} of {programs} programs went astray");
+}
+
+fn add(all: &mut Tally, one: &Tally) {
+    all.faults += one.faults;
+    all.resolved += one.resolved;
+    all.budgets += one.budgets;
+    all.untranslated += one.untranslated;
+    all.leaves += one.leaves;
+    all.stalling += one.stalling;
+    all.refused += one.refused;
+    all.instructions += one.instructions;
+    all.soft += one.soft;
+}
+
+#[test]
+fn programs_that_compute() {
+    play(1, LAYOUT, |dice| program(dice, Spice::default()));
+}
+
+#[test]
+fn programs_out_of_reach() {
+    play(2, FAR, |dice| program(dice, Spice::default()));
+}
