@@ -7,6 +7,10 @@
 mod breakpoints;
 /// Which engines this host can run, and why not.
 pub mod doctor;
+/// Why KVM or the processor does not run a guest.
+pub mod entry;
+/// What the engines on KVM share.
+mod hypervisor;
 /// The software CPU and KVM side by side.
 mod lockstep;
 /// The software CPU, one instruction at a time: the reference.

@@ -3,7 +3,7 @@
 use replayvm_cpu::FLAGS_PROFILE;
 
 use super::stepping::{SteppingFacts, stepping_facts};
-use crate::engine::step::vcpu::{self, Unusable};
+use crate::engine::hypervisor::{self, Unusable};
 
 /// Facts about the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,8 @@ pub(super) fn host_facts() -> HostFacts {
 }
 
 fn kvm_facts() -> Result<KvmFacts, Unusable> {
-    let kvm = vcpu::open()?;
-    let features = vcpu::features(&kvm)?;
+    let kvm = hypervisor::open()?;
+    let features = hypervisor::features(&kvm)?;
     let module = [("pvm", "kvm_pvm"), ("amd", "kvm_amd"), ("intel", "kvm_intel")]
         .into_iter()
         .find(|(_, module)| std::path::Path::new("/sys/module").join(module).exists())
