@@ -1,17 +1,22 @@
 //! Giving KVM a machine as it is, to hear what it says. Tests hold the rules against real processors by it.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, VcpuExit};
-use recorder::Position;
-use replayvm_cpu::Shadow;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use replayvm_cpu::CpuState;
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use super::decode::{InternalError, exit, failed_entry, refused_registers, shutdown};
 use super::processor::Processor;
 use crate::engine::EngineError;
-use crate::engine::hypervisor::{features, open, refusal, registers};
+use crate::engine::hypervisor::{Unusable, features, open, refusal, registers};
 use crate::machine::Machine;
 
 /// What KVM made of a state, in words.
@@ -27,56 +32,76 @@ pub enum Attempt {
     Shutdown(String),
     /// The guest was entered and came out again by this.
     Exited(String),
+    /// Neither guest nor KVM has come to an end in time.
+    Endless,
 }
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(words)
-        | Self::FailedEntry(words)
-        | Self::InternalError(words)
-        | Self::Shutdown(words)
-        | Self::Exited(words)) = self;
-        f.write_str(words)
+        match self {
+            Self::Refused(words)
+            | Self::FailedEntry(words)
+            | Self::InternalError(words)
+            | Self::Shutdown(words)
+            | Self::Exited(words) => f.write_str(words),
+            Self::Endless => f.write_str("neither the guest nor KVM has come to an end in time"),
+        }
     }
 }
 
-/// Gives KVM the machine's registers and memory and lets it run to the first exit. The guest must come to one by itself, a HLT
-/// for example. The machine's registers stay as they are; its memory is the guest's to write.
+/// Gives KVM the machine's registers and memory and lets it run to the first exit, so long at most. The machine's registers stay as
+/// they are; its memory is the guest's to write.
 ///
 /// # Errors
 /// KVM cannot be used here.
-pub fn attempt(machine: &mut Machine) -> Result<Attempt, EngineError> {
-    let unavailable =
-        |why: crate::engine::hypervisor::Unusable| EngineError::Unavailable { engine: "kvm", why: why.0 };
-    let refused = |what: &'static str| move |error| unavailable(refusal(what, error));
-    let at: Position = machine.position();
-    let failed = |what: &str, error: kvm_ioctls::Error| EngineError::Hypervisor {
-        at,
-        what: format!("{what} failed: {error}"),
-    };
-    let kvm = open().map_err(unavailable)?;
-    let features = features(&kvm).map_err(unavailable)?;
+pub fn attempt(machine: &mut Machine, patience: Duration) -> Result<Attempt, EngineError> {
+    let at = machine.position();
+    let failed = |what: String| EngineError::Hypervisor { at, what };
+    // A signal that does nothing interrupts `KVM_RUN`.
+    let signal = SIGRTMIN() + 5;
+    register_signal_handler(signal, ignore).map_err(|error| failed(format!("no signal handler: {error}")))?;
+    let (state, memory) = (machine.cpu.state.clone(), machine.platform.ram.memory().clone());
+    let stop = Arc::new(AtomicBool::new(false));
+    let (ended, end) = channel();
+    let thread = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let result = run(&state, &memory, &stop);
+            // Nobody listens when it has taken too long.
+            let _ = ended.send(());
+            result
+        }
+    });
+    while end.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+        stop.store(true, Ordering::Relaxed);
+        // A thread that has just ended has been heard, or will be in the next round.
+        let _ = thread.kill(signal);
+    }
+    match thread.join() {
+        Ok(Ok(attempt)) => Ok(attempt),
+        Ok(Err(Unusable(why))) => Err(EngineError::Unavailable { engine: "kvm", why }),
+        Err(_) => Err(failed("the thread that tried it has panicked".to_owned())),
+    }
+}
+
+extern "C" fn ignore(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+fn run(state: &CpuState, memory: &GuestMemoryMmap, stop: &AtomicBool) -> Result<Attempt, Unusable> {
+    let refused = |what: &'static str| move |error| refusal(what, error);
+    let kvm = open()?;
+    let features = features(&kvm)?;
     let processor = Processor::of_this_host();
-    let state = &machine.cpu.state;
 
     let vm = kvm.create_vm().map_err(refused("create a virtual machine"))?;
     if kvm.check_extension(Cap::SetTssAddr) {
         vm.set_tss_address(0xfffb_d000).map_err(refused("place the task state"))?;
     }
-    // A copy of the handle keeps the mapping alive for as long as the virtual machine, which is dropped first.
-    let memory = machine.platform.ram.memory().clone();
-    let Some(region) = memory.find_region(GuestAddress(0)) else {
-        return Err(EngineError::Hypervisor { at, what: "the guest has no memory".to_owned() });
-    };
-    let slot = kvm_userspace_memory_region {
-        slot: 0,
-        flags: 0,
-        guest_phys_addr: 0,
-        memory_size: region.len(),
-        userspace_addr: region.as_ptr() as u64,
-    };
-    // SAFETY: the range is the whole of one mapping that outlives the virtual machine, and KVM writes to it only inside
-    // `KVM_RUN`, below, while this function holds the machine mutably.
+    let (userspace_addr, memory_size) =
+        memory.find_region(GuestAddress(0)).map_or((0, 0), |region| (region.as_ptr() as u64, region.len()));
+    let slot =
+        kvm_userspace_memory_region { slot: 0, flags: 0, guest_phys_addr: 0, memory_size, userspace_addr };
+    // SAFETY: the range is the whole of one mapping that the caller keeps beyond the end of the virtual machine, and KVM writes
+    // to it only inside `KVM_RUN`, below, while `attempt` holds the machine mutably.
     unsafe { vm.set_user_memory_region(slot) }.map_err(refused("take guest memory"))?;
     let mut fd = vm.create_vcpu(0).map_err(refused("create a virtual CPU"))?;
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(refused("tell its CPUID"))?;
@@ -92,17 +117,13 @@ pub fn attempt(machine: &mut Machine) -> Result<Attempt, EngineError> {
     if let Err(error) = fd.set_regs(&registers::regs_of(state)) {
         return Ok(Attempt::Refused(format!("KVM_SET_REGS refuses the registers ({error})")));
     }
-    let mut events = fd.get_vcpu_events().map_err(|error| failed("KVM_GET_VCPU_EVENTS", error))?;
+    let mut events = fd.get_vcpu_events().map_err(refused("show pending events"))?;
     events.flags = KVM_VCPUEVENT_VALID_SHADOW;
-    events.interrupt.shadow = match state.shadow {
-        Shadow::None => 0,
-        Shadow::MovSs => 1,
-        Shadow::Sti => 2,
-    };
+    events.interrupt.shadow = registers::shadow_of(state.shadow);
     if let Err(error) = fd.set_vcpu_events(&events) {
         return Ok(Attempt::Refused(format!("KVM_SET_VCPU_EVENTS refuses the interrupt shadow ({error})")));
     }
-    let held = registers::held_by(&fd).map_err(|error| failed("asking KVM for its state", error))?;
+    let held = registers::held_by(&fd).map_err(refused("show its state"))?;
 
     loop {
         return Ok(match fd.run() {
@@ -119,8 +140,13 @@ pub fn attempt(machine: &mut Machine) -> Result<Attempt, EngineError> {
                 Attempt::Shutdown(shutdown(&after, events.as_ref()))
             }
             Ok(other) => Attempt::Exited(exit(&other)),
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => continue,
-            Err(error) => return Err(failed("KVM_RUN", error)),
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(Attempt::Endless);
+                }
+                continue;
+            }
+            Err(error) => Attempt::Refused(format!("KVM_RUN failed ({error})")),
         });
     }
 }

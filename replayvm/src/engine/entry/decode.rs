@@ -190,7 +190,8 @@ fn event(word: u64) -> String {
 
 /// A `KVM_EXIT_SHUTDOWN`. `events` are KVM's, where it leaves the virtual CPU as it was.
 pub(crate) fn shutdown(state: &CpuState, events: Option<&kvm_vcpu_events>) -> String {
-    let exception = events.map(|events| &events.exception).filter(|it| it.injected != 0 || it.pending != 0);
+    // PVM has taken the exception off its list by then, and left what it was.
+    let exception = events.map(|events| &events.exception).filter(|it| it.nr != 0 || it.injected != 0);
     let what = match exception {
         Some(it) => {
             let mut text = codes::exception(it.nr);

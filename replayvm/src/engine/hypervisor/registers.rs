@@ -13,6 +13,8 @@ const SYSENTER_EIP: u32 = 0x176;
 const PAT: u32 = 0x277;
 /// `KVM_X86_SHADOW_INT_MOV_SS`
 const SHADOW_MOV_SS: u8 = 1;
+/// `KVM_X86_SHADOW_INT_STI`
+const SHADOW_STI: u8 = 2;
 
 /// The state that KVM itself holds, as far as rules of entry look at it; the rest is as after power-on. It is what a processor
 /// refuses, and need not be the guest's: the VMM may have given KVM another.
@@ -86,6 +88,15 @@ pub(crate) fn segment_of(segment: &Segment) -> kvm_segment {
 /// A descriptor table, as KVM takes it.
 pub(crate) fn table_of(table: &Table) -> kvm_dtable {
     kvm_dtable { base: table.base, limit: table.limit, padding: [0; 3] }
+}
+
+/// The interrupt shadow, as KVM takes it.
+pub(crate) fn shadow_of(shadow: Shadow) -> u8 {
+    match shadow {
+        Shadow::None => 0,
+        Shadow::MovSs => SHADOW_MOV_SS,
+        Shadow::Sti => SHADOW_STI,
+    }
 }
 
 fn take_registers(state: &mut CpuState, regs: &kvm_regs) {
@@ -166,8 +177,8 @@ mod tests {
             state.shadow
         };
         assert_eq!(shadow(0, 3), Shadow::None);
-        assert_eq!(shadow(KVM_VCPUEVENT_VALID_SHADOW, 0), Shadow::None);
-        assert_eq!(shadow(KVM_VCPUEVENT_VALID_SHADOW, 1), Shadow::MovSs);
-        assert_eq!(shadow(KVM_VCPUEVENT_VALID_SHADOW, 2), Shadow::Sti);
+        for known in [Shadow::None, Shadow::MovSs, Shadow::Sti] {
+            assert_eq!(shadow(KVM_VCPUEVENT_VALID_SHADOW, shadow_of(known)), known);
+        }
     }
 }
