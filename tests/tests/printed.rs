@@ -230,6 +230,10 @@ fn doctor_judges_every_engine_in_text_and_in_json() {
         assert_eq!(line.contains("not usable"), !usable, "{text}");
         assert!(usable || !["auto", "soft"].contains(&name), "{text}");
     }
+    // A fact, in a sentence, whatever it is here.
+    let counter = json["branch_counter"].as_str().unwrap();
+    assert!(counter.ends_with("; not needed"), "{json}");
+    assert!(text.stdout.contains(&format!("branches   counter {counter}\n")), "{text}");
 }
 
 #[test]

@@ -7,6 +7,10 @@
 mod breakpoints;
 /// Which engines this host can run, and why not.
 pub mod doctor;
+/// Why KVM or the processor does not run a guest.
+pub mod entry;
+/// What the engines on KVM share.
+mod hypervisor;
 /// User code natively, everything else by the software CPU.
 pub mod kvm;
 /// The software CPU and KVM side by side.

@@ -8,6 +8,8 @@
 mod corpora;
 /// What the host offers.
 mod doctor;
+/// The rules of entry.
+mod entry;
 /// Small guests.
 mod guest;
 /// Random instructions in lockstep.

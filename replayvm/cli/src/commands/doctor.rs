@@ -15,6 +15,7 @@ struct Report {
     flags_match: bool,
     kvm: Option<Kvm>,
     kvm_problem: Option<String>,
+    branch_counter: String,
     engines: Vec<Engine>,
 }
 
@@ -80,6 +81,7 @@ pub fn run(arguments: &Doctor) -> Result<u8, Failure> {
         }
         (None, problem) => println!("kvm        not usable: {}", problem.as_deref().unwrap_or("unknown")),
     }
+    println!("branches   counter {}", report.branch_counter);
     for engine in &report.engines {
         match &engine.problem {
             None => println!("engine     {:<9} usable: {}", engine.name, engine.note),
@@ -124,6 +126,7 @@ fn gather() -> Report {
         flags_match: found.host.flags_match,
         kvm,
         kvm_problem,
+        branch_counter: found.branch_counter.to_string(),
         engines: found
             .engines
             .into_iter()

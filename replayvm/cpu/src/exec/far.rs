@@ -28,7 +28,8 @@ impl CpuState {
             cs.limit = 0xffff;
             cs.attributes = Attributes(0xf3);
         } else {
-            cs.attributes = Attributes(0x9b);
+            // The limit stays as protected mode has left it, and the granularity with it.
+            cs.attributes = Attributes(cs.attributes.0 & 0x8000 | 0x9b);
         }
     }
 

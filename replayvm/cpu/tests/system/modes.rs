@@ -1,7 +1,7 @@
 //! Real mode, virtual-8086 mode, and the way to long mode.
 
 use iced_x86::code_asm::*;
-use replayvm_cpu::{Mode, Rflags, SegmentName};
+use replayvm_cpu::{Attributes, Mode, Rflags, SegmentName};
 
 use crate::machine::*;
 
@@ -22,6 +22,22 @@ fn int_and_iret_in_real_mode() {
     machine.run();
     assert_eq!((machine.cpu.state.gpr[3], machine.cpu.state.rip), (7, CODE + 4));
     assert_eq!((machine.cpu.state.rflags, machine.cpu.state.gpr[4]), (0x202, 0x7000));
+}
+
+/// What protected mode has left stays in force (big real mode), and limit and granularity stay a pair that processors know.
+#[test]
+fn a_far_jump_in_real_mode_keeps_limit_and_granularity_of_cs() {
+    let far = |a: &mut CodeAssembler| a.db(&[0xea, 0x00, 0x00, 0x90, 0x00]).unwrap();
+    for (limit, granular) in [(u32::MAX, 0x8000), (0xffff, 0)] {
+        let mut machine = Machine::real().code(CODE, far).set(|state| {
+            let code = state.segment_mut(SegmentName::Cs);
+            (code.limit, code.attributes) = (limit, Attributes(0x409b | granular));
+        });
+        machine.step();
+        let code = machine.cpu.state.segment(SegmentName::Cs);
+        assert_eq!((code.selector, code.base, code.limit), (0x90, 0x900, limit));
+        assert_eq!(code.attributes, Attributes(0x9b | granular));
+    }
 }
 
 #[test]

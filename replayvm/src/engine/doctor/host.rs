@@ -3,7 +3,7 @@
 use replayvm_cpu::FLAGS_PROFILE;
 
 use super::stepping::{SteppingFacts, stepping_facts};
-use crate::engine::step::vcpu::{self, Unusable};
+use crate::engine::hypervisor::{self, Unusable};
 
 /// Facts about the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +37,11 @@ pub struct KvmFacts {
     pub stepping: Vec<SteppingFacts>,
 }
 
-pub(super) fn host_facts() -> HostFacts {
-    let (cpu_vendor, cpu_family) = processor();
+pub(super) fn host_facts(processor: &Processor) -> HostFacts {
     let flags_match = host_has_the_flags_profile();
     HostFacts {
-        cpu_vendor,
-        cpu_family,
+        cpu_vendor: processor.vendor.clone(),
+        cpu_family: processor.family,
         flags_profile: FLAGS_PROFILE,
         flags_match,
         kvm: kvm_facts().map_err(|Unusable(why)| why),
@@ -50,8 +49,8 @@ pub(super) fn host_facts() -> HostFacts {
 }
 
 fn kvm_facts() -> Result<KvmFacts, Unusable> {
-    let kvm = vcpu::open()?;
-    let features = vcpu::features(&kvm)?;
+    let kvm = hypervisor::open()?;
+    let features = hypervisor::features(&kvm)?;
     let module = [("pvm", "kvm_pvm"), ("amd", "kvm_amd"), ("intel", "kvm_intel")]
         .into_iter()
         .find(|(_, module)| std::path::Path::new("/sys/module").join(module).exists())
@@ -66,19 +65,27 @@ fn kvm_facts() -> Result<KvmFacts, Unusable> {
     })
 }
 
-/// Vendor and family of this processor.
-fn processor() -> (String, u32) {
+/// This processor, as CPUID tells it.
+pub(super) struct Processor {
+    pub(super) vendor: String,
+    pub(super) family: u32,
+    pub(super) model: u32,
+}
+
+/// Asks it (SDM vol. 2, CPUID, figure 3-6).
+pub(super) fn processor() -> Processor {
     #[allow(unused_unsafe, reason = "CPUID is safe from some version of the toolchain on")]
     // SAFETY: every x86-64 processor has CPUID with leaves 0 and 1.
     let (leaf0, leaf1) = unsafe { (std::arch::x86_64::__cpuid(0), std::arch::x86_64::__cpuid(1)) };
     let vendor: Vec<u8> = [leaf0.ebx, leaf0.edx, leaf0.ecx].into_iter().flat_map(u32::to_le_bytes).collect();
     let base = (leaf1.eax >> 8) & 0xf;
     let family = if base == 0xf { base + ((leaf1.eax >> 20) & 0xff) } else { base };
-    (String::from_utf8_lossy(&vendor).into_owned(), family)
+    let model = (leaf1.eax >> 4) & 0xf | (leaf1.eax >> 12) & 0xf0;
+    Processor { vendor: String::from_utf8_lossy(&vendor).into_owned(), family, model }
 }
 
 /// Whether this processor leaves in undefined flags what [`FLAGS_PROFILE`] says.
 pub(in crate::engine) fn host_has_the_flags_profile() -> bool {
-    let (vendor, family) = processor();
+    let Processor { vendor, family, .. } = processor();
     FLAGS_PROFILE == "zen" && vendor == "AuthenticAMD" && family >= 0x17
 }

@@ -3,11 +3,14 @@
 //! Nothing is believed that can be tried: single-stepping counts as there when three instructions have been stepped in a
 //! scratch machine and left what they should.
 
+/// The processor's branch counter.
+mod counter;
 /// Facts about the processor and KVM.
 mod host;
 /// Single-stepping, tried.
 mod stepping;
 
+pub use counter::BranchCounter;
 pub use host::{HostFacts, KvmFacts};
 pub use stepping::SteppingFacts;
 
@@ -21,6 +24,8 @@ use super::ENGINE_NAMES;
 pub struct Report {
     /// The host.
     pub host: HostFacts,
+    /// The processor's counter of retired conditional branches.
+    pub branch_counter: BranchCounter,
     /// Each engine, in the order of [`ENGINE_NAMES`].
     pub engines: Vec<EngineReport>,
 }
@@ -39,9 +44,11 @@ pub struct EngineReport {
 /// Looks at this host.
 #[must_use]
 pub fn doctor() -> Report {
-    let host = host::host_facts();
+    let processor = host::processor();
+    let host = host::host_facts(&processor);
+    let branch_counter = counter::branch_counter(&processor);
     let engines = ENGINE_NAMES.iter().map(|&name| engine_report(name, &host)).collect();
-    Report { host, engines }
+    Report { host, branch_counter, engines }
 }
 
 fn engine_report(name: &'static str, host: &HostFacts) -> EngineReport {

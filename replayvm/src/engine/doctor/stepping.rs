@@ -6,7 +6,7 @@ use std::time::Instant;
 use recorder::Position;
 use replayvm_cpu::{Attributes, Cpu, CpuState, Segment, SegmentName, cr0, cr4, efer};
 
-use crate::engine::step::vcpu::{Features, Unusable};
+use crate::engine::hypervisor::{Features, Unusable};
 use crate::engine::step::{Stepper, Word};
 use crate::engine::{Breakpoints, Stop};
 use crate::machine::{GuestRam, Machine, Platform, RamError};

@@ -11,7 +11,7 @@ use super::statistics::{NativeStatistics, Return};
 use super::translate::{Code, Recovered, Refused, Why};
 use super::vcpu::{FLAGS, Trap, Vcpu};
 use super::world::{Shared, World};
-use crate::engine::step::vcpu::open;
+use crate::engine::hypervisor::open;
 use crate::engine::{EngineError, doctor};
 use crate::machine::{GuestRam, Machine};
 

@@ -5,7 +5,7 @@ use replayvm_cpu::{CpuState, cr0, cr4, efer};
 use super::pool::Pool;
 use super::tables::{Rights, Tables};
 use super::vcpu::{Trap, Vcpu};
-use crate::engine::step::vcpu::open;
+use crate::engine::hypervisor::open;
 use crate::machine::GuestRam;
 
 const CODE: u64 = 0x40_0000;

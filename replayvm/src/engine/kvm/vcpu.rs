@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_CAP_SYNC_REGS, KVM_MAX_CPUID_ENTRIES, KVM_MEM_LOG_DIRTY_PAGES, kvm_dtable, kvm_regs, kvm_segment,
-    kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events, kvm_xsave,
+    kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events,
 };
 use kvm_ioctls::{Cap, Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use replayvm_cpu::{CpuState, SegmentName, cr0, cr4, efer};
@@ -18,6 +18,8 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRe
 
 use super::pool::{Exhausted, POOL, PAGE, Pool};
 use super::tables::{Rights, Tables};
+use crate::engine::entry::{self, InternalError, Processor};
+use crate::engine::hypervisor::{Features, features, refusal, registers};
 use crate::machine::GuestRam;
 
 /// Where the gates and what belongs to them are mapped, for the supervisor alone: in the upper half, where no user code is.
@@ -83,7 +85,7 @@ impl Vm {
         // SAFETY: the range is the whole of one mapping, which `Vcpu::memory` or the pool beside it keeps alive for as long as the slot
         // exists, and KVM writes to it only inside `KVM_RUN`, called by the thread that holds both mutably.
         unsafe { self.fd.set_user_memory_region(region) }
-            .map_err(|error| format!("KVM refuses to take memory ({error})"))
+            .map_err(|error| refusal("take memory", error).to_string())
     }
 }
 
@@ -104,12 +106,8 @@ pub(super) struct Vcpu {
 
 impl Vcpu {
     pub(super) fn new(kvm: &Kvm, ram: &GuestRam, pool: &mut Pool) -> Result<Self, String> {
-        let refused = |what: &'static str| {
-            move |error: kvm_ioctls::Error| {
-                format!("KVM refuses to {what} ({error}): another hypervisor may hold the processor, or memory is short")
-            }
-        };
-        let pvm = std::path::Path::new("/sys/module/kvm_pvm").exists();
+        let Features { pvm, .. } = features(kvm).map_err(|error| error.to_string())?;
+        let refused = |what: &'static str| move |error| refusal(what, error).to_string();
         let fd = kvm.create_vm().map_err(refused("create a virtual machine"))?;
         if kvm.check_extension(Cap::SetTssAddr) {
             fd.set_tss_address(0xfffb_d000).map_err(refused("place the task state"))?;
@@ -178,7 +176,7 @@ impl Vcpu {
         self.sregs.fs.base = fs;
         self.sregs.gs.base = gs;
         if self.sse != Some((state.xmm, state.mxcsr)) {
-            let xsave = xsave_of(&state.xmm, state.mxcsr);
+            let xsave = registers::xsave_of(&state.xmm, state.mxcsr);
             // SAFETY: no feature is switched on that makes the area longer than the 4096 bytes of the structure.
             unsafe { self.fd.set_xsave(&xsave) }.map_err(|error| format!("KVM_SET_XSAVE failed: {error}"))?;
             self.sse = Some((state.xmm, state.mxcsr));
@@ -224,15 +222,22 @@ impl Vcpu {
                 Ok(VcpuExit::IoOut(port, _)) if self.gates.is_some() && usize::from(port) < VECTORS => {
                     break Some(port as u8);
                 }
-                Ok(other) => return Err(format!("{other:?} in user code")),
+                Ok(VcpuExit::InternalError) => {
+                    let held = registers::held_by(&self.fd).unwrap_or_else(|_| CpuState::power_on());
+                    return Err(InternalError::of(&mut self.fd).words(&held, &Processor::of_this_host()));
+                }
+                Ok(VcpuExit::FailEntry(reason, cpu)) => {
+                    let held = registers::held_by(&self.fd).unwrap_or_else(|_| CpuState::power_on());
+                    return Err(entry::failed_entry(reason, cpu, &held, &Processor::of_this_host()));
+                }
+                Ok(other) => return Err(entry::exit(&other)),
                 // A signal came; user code goes on where it was.
                 Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
                 Err(error) => return Err(format!("KVM_RUN failed: {error}")),
             }
         };
         let (regs, sregs, events) = self.look()?;
-        let kvm_regs { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, .. } = regs;
-        let mut gpr = [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15];
+        let mut gpr = registers::gpr_of(&regs);
         let Some(vector) = port else {
             // An exception that INT3 or the like raises leaves RIP behind it; translated code has none.
             let exception = events.exception;
@@ -270,7 +275,7 @@ impl Vcpu {
     /// The registers of SSE as user code has left them.
     pub(super) fn sse(&mut self) -> Result<([u128; 16], u32), String> {
         let xsave = self.fd.get_xsave().map_err(|error| format!("KVM_GET_XSAVE failed: {error}"))?;
-        let value = xmm_of(&xsave);
+        let value = registers::xmm_of(&xsave);
         self.sse = Some(value);
         Ok(value)
     }
@@ -368,34 +373,4 @@ fn make_gates(pool: &mut Pool) -> Result<[u64; 5], String> {
         stub[0] = 0xe6 | (vector as u64) << 8 | 0xf4 << 16;
     }
     Ok(pages)
-}
-
-/// Words of the XSAVE area (SDM vol. 1, 13.4): MXCSR, XMM registers, XSTATE_BV.
-const FCW: usize = 0;
-const MXCSR: usize = 24 / 4;
-const XMM: usize = 160 / 4;
-const XSTATE_BV: usize = 512 / 4;
-
-fn xsave_of(xmm: &[u128; 16], mxcsr: u32) -> kvm_xsave {
-    let mut xsave = kvm_xsave::default();
-    xsave.region[FCW] = 0x037f;
-    xsave.region[MXCSR] = mxcsr;
-    for (i, value) in xmm.iter().enumerate() {
-        for word in 0..4 {
-            xsave.region[XMM + i * 4 + word] = (value >> (32 * word)) as u32;
-        }
-    }
-    // x87 and SSE.
-    xsave.region[XSTATE_BV] = 3;
-    xsave
-}
-
-fn xmm_of(xsave: &kvm_xsave) -> ([u128; 16], u32) {
-    let mut xmm = [0; 16];
-    for (i, value) in xmm.iter_mut().enumerate() {
-        for word in (0..4).rev() {
-            *value = *value << 32 | u128::from(xsave.region[XMM + i * 4 + word]);
-        }
-    }
-    (xmm, xsave.region[MXCSR])
 }

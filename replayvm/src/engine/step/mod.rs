@@ -6,8 +6,6 @@
 //! registers, flags and memory is what counts. The clock (ticks, offset, stalls) is the software CPU's, so that its rules live
 //! in one place. Everything else the software CPU executes.
 
-/// KVM's exits in words.
-mod explain;
 /// Which instructions KVM may execute.
 mod plain;
 /// Who executed how many steps, and why.
@@ -15,7 +13,7 @@ mod statistics;
 /// A dry run by the software CPU.
 mod trial;
 /// One KVM virtual CPU.
-pub(super) mod vcpu;
+mod vcpu;
 
 use std::collections::HashSet;
 
@@ -25,11 +23,12 @@ use replayvm_cpu::{CpuState, Mode, Rflags, Shadow, Step};
 
 pub use statistics::{Reason, SteppingStatistics};
 
+use super::hypervisor::Unusable;
 use super::{Breakpoints, Difference, Engine, EngineError, Statistics, Stop, ordinary, stop_after};
 use crate::machine::{Machine, Platform, position};
 use plain::Plain;
 use trial::{Seen, Trial};
-use vcpu::{Outcome, Retired, Unusable, Vcpu};
+use vcpu::{Outcome, Retired, Vcpu};
 
 /// Engine `step`.
 #[derive(Debug)]

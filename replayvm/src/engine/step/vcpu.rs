@@ -5,16 +5,16 @@
 //! a triple fault with guest memory untouched, and no handler ever runs unseen.
 
 use kvm_bindings::{
-    KVM_CAP_SET_GUEST_DEBUG2, KVM_CAP_SYNC_REGS, KVM_GUESTDBG_BLOCKIRQ, KVM_GUESTDBG_ENABLE,
-    KVM_GUESTDBG_SINGLESTEP, KVM_MAX_CPUID_ENTRIES, kvm_guest_debug, kvm_regs, kvm_segment, kvm_sregs,
-    kvm_userspace_memory_region, kvm_vcpu_events, kvm_xsave,
+    KVM_GUESTDBG_BLOCKIRQ, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_MAX_CPUID_ENTRIES,
+    kvm_guest_debug, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region, kvm_vcpu_events,
 };
-use kvm_ioctls::{Cap, Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
-use replayvm_cpu::{CpuState, Mode, Rflags, Segment, SegmentName};
+use kvm_ioctls::{Cap, SyncReg, VcpuExit, VcpuFd, VmFd};
+use replayvm_cpu::{CpuState, Mode, Rflags, Segment};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
-use super::explain;
 use super::plain::Plain;
+use crate::engine::entry::{self, InternalError, Processor};
+use crate::engine::hypervisor::{Features, Unusable, features, open, refusal, registers};
 use crate::machine::GuestRam;
 
 /// Exits that one repeated instruction may take.
@@ -23,23 +23,6 @@ const MAX_EXITS: u32 = 4096;
 const FLAGS: u64 = Rflags::ARITHMETIC.bits() | Rflags::DF.bits();
 const INVALID_OPCODE: u8 = 6;
 const DEBUG: u8 = 1;
-
-/// What this host's KVM offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Features {
-    /// The vendor module is PVM: CPL 0 to 2 and everything but 64-bit CPL 3 is emulated by the kernel, and CPL 3 cannot be
-    /// single-stepped through guest debugging.
-    pub(crate) pvm: bool,
-    /// Registers and events are exchanged through the shared page.
-    pub(crate) sync: bool,
-    /// The flags that `KVM_SET_GUEST_DEBUG` takes, 0 where KVM does not say.
-    pub(crate) debug_flags: u32,
-}
-
-/// Why KVM cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Unusable(pub(crate) String);
 
 /// How a step went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,14 +91,7 @@ impl Vcpu {
     pub(crate) fn new(ram: &GuestRam) -> Result<Self, Unusable> {
         let kvm = open()?;
         let features = features(&kvm)?;
-        let refused = |what: &str| {
-            let what = what.to_owned();
-            move |error: kvm_ioctls::Error| {
-                Unusable(format!(
-                    "KVM refuses to {what} ({error}): another hypervisor may hold the processor, or memory is short"
-                ))
-            }
-        };
+        let refused = |what: &'static str| move |error| refusal(what, error);
         let vm = kvm.create_vm().map_err(refused("create a virtual machine"))?;
         // Three pages that Intel processors without unrestricted guests want; above all guest RAM.
         if kvm.check_extension(Cap::SetTssAddr) {
@@ -163,8 +139,7 @@ impl Vcpu {
         if host_address(ram.memory()) == host_address(&self.memory) && ram.bytes() == bytes(&self.memory) {
             return Ok(());
         }
-        let refused =
-            |error: kvm_ioctls::Error| Unusable(format!("KVM refuses to take guest memory ({error})"));
+        let refused = |error| refusal("take guest memory", error);
         remove_slot(&self.vm, &self.memory).map_err(refused)?;
         self.memory = ram.memory().clone();
         add_slot(&self.vm, &self.memory).map_err(refused)
@@ -203,16 +178,21 @@ impl Vcpu {
                 Ok(VcpuExit::Debug(_)) => None,
                 Ok(VcpuExit::Shutdown) => Some(self.shut_down()?),
                 Ok(VcpuExit::InternalError) => {
-                    let error = explain::internal_error(&mut self.fd);
+                    let error = InternalError::of(&mut self.fd);
                     self.lost();
-                    return if error.emulation { Ok(Outcome::Unknown) } else { Err(error.words) };
+                    if error.is_emulation() {
+                        return Ok(Outcome::Unknown);
+                    }
+                    return Err(error.words(state, &Processor::of_this_host()));
                 }
                 Ok(VcpuExit::FailEntry(reason, cpu)) => {
                     self.lost();
-                    return Err(explain::failed_entry(reason, cpu, state));
+                    let held = registers::held_by(&self.fd);
+                    let held = held.as_ref().unwrap_or(state);
+                    return Err(entry::failed_entry(reason, cpu, held, &Processor::of_this_host()));
                 }
                 Ok(other) => {
-                    let words = explain::exit(&other);
+                    let words = entry::exit(&other);
                     self.lost();
                     return Err(words);
                 }
@@ -238,7 +218,7 @@ impl Vcpu {
             }
             let xmm = if plain.xmm { Some(self.pull_xmm()?) } else { None };
             return Ok(Outcome::Retired(Box::new(Retired {
-                gpr: gpr_of(&regs),
+                gpr: registers::gpr_of(&regs),
                 rip: regs.rip,
                 rflags: (state.rflags & !FLAGS) | (regs.rflags & FLAGS),
                 xmm,
@@ -283,7 +263,7 @@ impl Vcpu {
             self.system = Some(system);
         }
         if plain.xmm && self.fpu != Some((state.xmm, state.mxcsr)) {
-            let xsave = xsave_of(&state.xmm, state.mxcsr);
+            let xsave = registers::xsave_of(&state.xmm, state.mxcsr);
             // SAFETY: no feature is switched on that makes the area longer than the 4096 bytes of the structure.
             unsafe { self.fd.set_xsave(&xsave) }.map_err(|error| format!("KVM_SET_XSAVE failed: {error}"))?;
             self.fpu = Some((state.xmm, state.mxcsr));
@@ -352,79 +332,16 @@ impl Vcpu {
 
     fn pull_xmm(&mut self) -> Result<([u128; 16], u32), String> {
         let xsave = self.fd.get_xsave().map_err(|error| format!("KVM_GET_XSAVE failed: {error}"))?;
-        let value = xmm_of(&xsave);
+        let value = registers::xmm_of(&xsave);
         self.fpu = Some(value);
         Ok(value)
     }
 
     fn sregs(&self, state: &CpuState) -> kvm_sregs {
-        let segment = |name: SegmentName| {
-            let Segment { selector, base, limit, attributes } = *state.segment(name);
-            kvm_segment {
-                base,
-                limit,
-                selector,
-                type_: attributes.kind(),
-                present: u8::from(attributes.present()),
-                dpl: attributes.dpl(),
-                db: u8::from(attributes.big()),
-                s: u8::from(attributes.is_code_or_data()),
-                l: u8::from(attributes.long()),
-                g: u8::from(attributes.granular()),
-                avl: (attributes.0 >> 12) as u8 & 1,
-                unusable: u8::from(!attributes.present()),
-                padding: 0,
-            }
-        };
-        kvm_sregs {
-            cs: segment(SegmentName::Cs),
-            ds: segment(SegmentName::Ds),
-            es: segment(SegmentName::Es),
-            fs: segment(SegmentName::Fs),
-            gs: segment(SegmentName::Gs),
-            ss: segment(SegmentName::Ss),
-            cr0: state.cr0,
-            cr3: state.cr3,
-            cr4: state.cr4,
-            efer: state.efer,
-            ..self.template
-        }
+        let mut sregs = self.template;
+        registers::give_system(&mut sregs, state);
+        sregs
     }
-}
-
-/// Opens `/dev/kvm`, or says what is in the way and what to do.
-pub(crate) fn open() -> Result<Kvm, Unusable> {
-    let kvm = Kvm::new().map_err(|error| {
-        Unusable(match error.errno() {
-            libc::ENOENT => "/dev/kvm does not exist: load the kvm module, switch virtualisation on in the firmware, or pass the device into this container".to_owned(),
-            libc::EACCES | libc::EPERM => "/dev/kvm may not be opened by this user: join the group `kvm`, or run as root".to_owned(),
-            libc::EBUSY => "/dev/kvm is busy: another hypervisor holds the processor; stop it first".to_owned(),
-            libc::ENODEV | libc::ENXIO => "/dev/kvm has no driver behind it: load kvm_intel, kvm_amd or kvm_pvm".to_owned(),
-            _ => format!("/dev/kvm cannot be opened ({error})"),
-        })
-    })?;
-    match kvm.get_api_version() {
-        12 => Ok(kvm),
-        version => {
-            Err(Unusable(format!("KVM has API version {version} where 12 is needed: use a newer kernel")))
-        }
-    }
-}
-
-/// What KVM offers, if it is enough.
-pub(crate) fn features(kvm: &Kvm) -> Result<Features, Unusable> {
-    if !kvm.check_extension(Cap::SetGuestDebug) {
-        return Err(Unusable(
-            "KVM cannot single-step here (KVM_CAP_SET_GUEST_DEBUG is missing): use engine `soft`".to_owned(),
-        ));
-    }
-    let wanted = (kvm_bindings::KVM_SYNC_X86_REGS | kvm_bindings::KVM_SYNC_X86_EVENTS) as i32;
-    let capability = |number: u32| kvm.check_extension_raw(u64::from(number)).max(0);
-    Ok(Features {
-        pvm: std::path::Path::new("/sys/module/kvm_pvm").exists(),
-        sync: capability(KVM_CAP_SYNC_REGS) & wanted == wanted,
-        debug_flags: capability(KVM_CAP_SET_GUEST_DEBUG2) as u32,
-    })
 }
 
 fn host_address(memory: &GuestMemoryMmap) -> u64 {
@@ -456,45 +373,7 @@ fn remove_slot(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), kvm_ioctls::Er
     set_slot(vm, memory, 0)
 }
 
-/// Words of the XSAVE area (SDM vol. 1, 13.4): MXCSR, XMM registers, XSTATE_BV. (`KVM_SET_FPU` leaves MXCSR out.)
-const FCW: usize = 0;
-const MXCSR: usize = 24 / 4;
-const XMM: usize = 160 / 4;
-const XSTATE_BV: usize = 512 / 4;
-
-fn xsave_of(xmm: &[u128; 16], mxcsr: u32) -> kvm_xsave {
-    let mut xsave = kvm_xsave::default();
-    xsave.region[FCW] = 0x037f;
-    xsave.region[MXCSR] = mxcsr;
-    for (i, value) in xmm.iter().enumerate() {
-        for word in 0..4 {
-            xsave.region[XMM + i * 4 + word] = (value >> (32 * word)) as u32;
-        }
-    }
-    // x87 and SSE.
-    xsave.region[XSTATE_BV] = 3;
-    xsave
-}
-
-fn xmm_of(xsave: &kvm_xsave) -> ([u128; 16], u32) {
-    let mut xmm = [0; 16];
-    for (i, value) in xmm.iter_mut().enumerate() {
-        for word in (0..4).rev() {
-            *value = *value << 32 | u128::from(xsave.region[XMM + i * 4 + word]);
-        }
-    }
-    (xmm, xsave.region[MXCSR])
-}
-
 fn regs_of(state: &CpuState) -> kvm_regs {
-    let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = state.gpr;
     // The flag is set here and not left to KVM, which sets it only where RIP is as at the last KVM_SET_GUEST_DEBUG.
-    let rflags = state.rflags | Rflags::TF.bits();
-    let rip = state.rip;
-    kvm_regs { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags }
-}
-
-fn gpr_of(regs: &kvm_regs) -> [u64; 16] {
-    let kvm_regs { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, .. } = *regs;
-    [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15]
+    kvm_regs { rflags: state.rflags | Rflags::TF.bits(), ..registers::regs_of(state) }
 }
