@@ -1,5 +1,5 @@
-/* crunch hash MEBIBYTES | crunch sort NUMBERS: work for the processor alone, the same wherever it runs. `hash` takes SHA-256 of so much data that it
- * makes, `sort` sorts so many numbers by qsort(). Prints a sum of what came out. */
+/* crunch hash MEBIBYTES | crunch sort ROUNDS: work for the processor alone, the same wherever it runs. `hash` takes SHA-256 of so much data,
+ * which it makes a MiB at a time; `sort` sorts a million numbers by qsort() so often. Prints a sum of what came out. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,18 +17,21 @@ static uint64_t next(void)
 	return state;
 }
 
-static int hash(size_t mebibytes)
+static int hash(uint64_t mebibytes)
 {
-	size_t words = mebibytes << 17;
-	uint64_t *data = malloc(words * sizeof *data);
+	static uint64_t data[1 << 17];
+	uint32_t words[8];
 	char digest[65];
-	if (!data)
-		return 2;
 	prepare_sha256();
-	for (size_t i = 0; i < words; i++)
-		data[i] = next();
-	sha256((const uint8_t *)data, words * sizeof *data, digest);
-	printf("hash %zu %s\n", mebibytes, digest);
+	memcpy(words, initial, sizeof words);
+	for (uint64_t piece = 0; piece < mebibytes; piece++) {
+		for (size_t i = 0; i < 1 << 17; i++)
+			data[i] = next();
+		for (size_t at = 0; at < sizeof data; at += 64)
+			compress(words, (const uint8_t *)data + at);
+	}
+	finish_sha256(words, NULL, mebibytes << 20, digest);
+	printf("hash %llu %s\n", (unsigned long long)mebibytes, digest);
 	return 0;
 }
 
@@ -38,30 +41,32 @@ static int compare(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-static int sort(size_t numbers)
+static int sort(uint64_t rounds)
 {
-	uint64_t *data = malloc(numbers * sizeof *data), sum = 0;
-	if (!data)
-		return 2;
-	for (size_t i = 0; i < numbers; i++)
-		data[i] = next();
-	qsort(data, numbers, sizeof *data, compare);
-	for (size_t i = 1; i < numbers; i++) {
-		if (data[i - 1] > data[i])
-			return 1;
-		sum = sum * 31 + data[i];
+	enum { NUMBERS = 1000000 };
+	static uint64_t data[NUMBERS];
+	uint64_t sum = 0;
+	for (uint64_t round = 0; round < rounds; round++) {
+		for (size_t i = 0; i < NUMBERS; i++)
+			data[i] = next();
+		qsort(data, NUMBERS, sizeof *data, compare);
+		for (size_t i = 1; i < NUMBERS; i++) {
+			if (data[i - 1] > data[i])
+				return 1;
+			sum = sum * 31 + data[i];
+		}
 	}
-	printf("sort %zu %016llx\n", numbers, (unsigned long long)sum);
+	printf("sort %llu %016llx\n", (unsigned long long)rounds, (unsigned long long)sum);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	size_t size = argc > 2 ? (size_t)atol(argv[2]) : 0;
-	if (argc == 3 && !strcmp(argv[1], "hash") && size > 0 && size <= 1024)
+	uint64_t size = argc > 2 ? (uint64_t)atol(argv[2]) : 0;
+	if (argc == 3 && !strcmp(argv[1], "hash") && size > 0 && size <= 1 << 20)
 		return hash(size);
-	if (argc == 3 && !strcmp(argv[1], "sort") && size > 1 && size <= (size_t)1 << 27)
+	if (argc == 3 && !strcmp(argv[1], "sort") && size > 0 && size <= 1 << 20)
 		return sort(size);
-	fprintf(stderr, "usage: crunch hash MEBIBYTES | crunch sort NUMBERS\n");
+	fprintf(stderr, "usage: crunch hash MEBIBYTES | crunch sort ROUNDS\n");
 	return 2;
 }

@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4), whole or piece by piece. */
+/* SHA-256 (FIPS 180-4), of a whole message or piece by piece. */
 #ifndef SHA256_H
 #define SHA256_H
 
@@ -70,22 +70,29 @@ static void compress(uint32_t state[8], const uint8_t block[64])
 		state[i] += s[i];
 }
 
-static void sha256(const uint8_t *data, size_t size, char text[65])
+/* The end of a message of `size` bytes, of which the last `size % 64` are at `data`. */
+static void finish_sha256(uint32_t state[8], const uint8_t *data, uint64_t size, char text[65])
 {
-	uint32_t state[8];
 	uint8_t last[128] = { 0 };
 	size_t rest = size % 64, padded = rest < 56 ? 64 : 128;
-	memcpy(state, initial, sizeof state);
-	for (size_t at = 0; at + 64 <= size; at += 64)
-		compress(state, data + at);
-	memcpy(last, data + size - rest, rest);
+	memcpy(last, data, rest);
 	last[rest] = 0x80;
 	for (int i = 0; i < 8; i++)
-		last[padded - 1 - i] = (uint8_t)((uint64_t)size * 8 >> 8 * i);
+		last[padded - 1 - i] = (uint8_t)(size * 8 >> 8 * i);
 	for (size_t at = 0; at < padded; at += 64)
 		compress(state, last + at);
 	for (int i = 0; i < 8; i++)
 		sprintf(text + 8 * i, "%08x", state[i]);
+}
+
+__attribute__((unused))
+static void sha256(const uint8_t *data, size_t size, char text[65])
+{
+	uint32_t state[8];
+	memcpy(state, initial, sizeof state);
+	for (size_t at = 0; at + 64 <= size; at += 64)
+		compress(state, data + at);
+	finish_sha256(state, data + size / 64 * 64, size, text);
 }
 
 #endif
