@@ -135,9 +135,9 @@ fn run(state: &CpuState, memory: &GuestMemoryMmap, stop: &AtomicBool) -> Result<
             }
             Ok(VcpuExit::Shutdown) => {
                 // Others than PVM may have reset the virtual CPU.
-                let after = registers::held_by(&fd).unwrap_or(held);
-                let events = fd.get_vcpu_events().ok().filter(|_| features.pvm);
-                Attempt::Shutdown(shutdown(&after, events.as_ref()))
+                let after = registers::held_by(&fd).ok().zip(fd.get_vcpu_events().ok());
+                let left = after.as_ref().filter(|_| features.pvm).map(|(state, events)| (state, events));
+                Attempt::Shutdown(shutdown(left))
             }
             Ok(other) => Attempt::Exited(exit(&other)),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
