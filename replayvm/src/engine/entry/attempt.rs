@@ -49,8 +49,8 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Gives KVM the machine's registers and memory and lets it run to the first exit, so long at most. The machine's registers stay as
-/// they are; its memory is the guest's to write.
+/// Gives KVM the machine's registers and memory and lets it run to the first exit, so long at most. The machine's registers
+/// stay as they are; its memory is the guest's to write.
 ///
 /// # Errors
 /// KVM cannot be used here.
