@@ -59,10 +59,14 @@ fn every_corpora_guest_runs_alike() {
     });
 }
 
+/// Ticks of each guest on the software CPU alone.
+pub fn forms_ticks() -> u64 {
+    std::env::var("REPLAYVM_FORMS_TICKS").ok().and_then(|n| n.parse().ok()).unwrap_or(FORMS_TICKS)
+}
+
 #[test]
 fn the_fast_form_of_the_cpu_comes_to_the_states_of_the_plain_one() {
-    let ticks =
-        std::env::var("REPLAYVM_FORMS_TICKS").ok().and_then(|n| n.parse().ok()).unwrap_or(FORMS_TICKS);
+    let ticks = forms_ticks();
     for (seed, guest) in ::corpora::all().iter().enumerate() {
         let images = GuestImages { kernel: guest.image.to_vec(), ..GuestImages::default() };
         let mut rng = ChaCha8Rng::seed_from_u64(seed as u64);

@@ -10,6 +10,7 @@ use replayvm::engine::entry::{Attempt, Maker, Processor, attempt, check, check_s
 use replayvm::machine::{GuestImages, Machine};
 use replayvm_cpu::{Attributes, CpuState, Mode, Rflags, Segment, SegmentName, Shadow, cr0, cr4, efer};
 
+use super::corpora::forms_ticks;
 use super::guest::{
     DATA, USER_CODE, USER_CODE_SELECTOR, USER_DATA, USER_STACK, description, long64, place, protected32, real,
 };
@@ -34,7 +35,7 @@ fn tried(machine: &mut Machine, patience: Duration) -> Attempt {
 const LONG: Duration = Duration::from_secs(120);
 const SHORT: Duration = Duration::from_millis(300);
 
-fn halting(start: fn(fn(&mut CodeAssembler)) -> Machine) -> Machine {
+fn halting(start: Start) -> Machine {
     start(|a| a.hlt().unwrap())
 }
 
@@ -62,7 +63,7 @@ fn kvm_enters_what_breaks_no_rule() {
     if module().is_none() {
         return;
     }
-    for start in [real, protected32, long64] as [fn(fn(&mut CodeAssembler)) -> Machine; 3] {
+    for start in [real, protected32, long64] as [Start; 3] {
         let mut machine = halting(start);
         assert!(check(&machine.cpu.state, &Processor::of_this_host()).is_empty());
         let got = tried(&mut machine, LONG);
@@ -70,8 +71,14 @@ fn kvm_enters_what_breaks_no_rule() {
     }
 }
 
+/// A machine with a program, ready for its first instruction.
+type Start = fn(fn(&mut CodeAssembler)) -> Machine;
+
 /// What is done to a state.
 type Change = (&'static str, fn(&mut CpuState));
+
+/// The first of them, which KVM or VMRUN looks at before anything else happens.
+const CHECKED_FIRST: usize = 10;
 
 const CHANGES: &[Change] = &[
     ("CR0.NW", |s| s.cr0 |= cr0::NW),
@@ -83,12 +90,12 @@ const CHANGES: &[Change] = &[
     ("EFER.LMA", |s| s.efer ^= efer::LMA),
     ("EFER bit 9", |s| s.efer |= 1 << 9),
     ("CR3 bit 60", |s| s.cr3 |= 1 << 60),
+    ("L and D of CS", |s| rights(s, SegmentName::Cs, 0, 0x6000)),
     ("RFLAGS bit 3", |s| s.rflags |= 8),
     ("RFLAGS bit 1", |s| s.rflags &= !2),
     ("RFLAGS.VM", |s| s.rflags |= Rflags::VM.bits()),
     ("type of CS", |s| rights(s, SegmentName::Cs, 0xf, 2)),
     ("S of CS", |s| rights(s, SegmentName::Cs, 0x10, 0)),
-    ("L and D of CS", |s| rights(s, SegmentName::Cs, 0, 0x6000)),
     ("limit of CS", |s| s.segment_mut(SegmentName::Cs).limit ^= 1),
     ("type of SS", |s| rights(s, SegmentName::Ss, 1, 0)),
     ("type of DS", |s| rights(s, SegmentName::Ds, 1, 0)),
@@ -115,11 +122,15 @@ fn what_kvm_or_the_processor_refuses_is_explained() {
     let Some(module) = module() else { return };
     let processor = Processor::of_this_host();
     let mut refused = Vec::new();
-    for start in [real, protected32, long64, |_| user(|a| a.hlt().unwrap())]
-        as [fn(fn(&mut CodeAssembler)) -> Machine; 4]
-    {
-        for (what, change) in CHANGES {
-            let mut machine = halting(start);
+    let starts: [Start; 4] = [long64, |_| user(|a| a.hlt().unwrap()), protected32, real];
+    // Where a processor enters, it is not to be given what may hang it: emulated ones have been seen to.
+    let (starts, changes) = match module {
+        "pvm" => (&starts[..], CHANGES),
+        _ => (&starts[..2], &CHANGES[..CHECKED_FIRST]),
+    };
+    for start in starts {
+        for (what, change) in changes {
+            let mut machine = halting(*start);
             let mode = machine.cpu.state.mode();
             change(&mut machine.cpu.state);
             let got = tried(&mut machine, SHORT);
@@ -148,6 +159,17 @@ fn what_kvm_or_the_processor_refuses_is_explained() {
     let (_, _, words) = words.expect("long mode without CR4.PAE is refused");
     assert!(words.starts_with("KVM_SET_SREGS refuses the system registers (Invalid argument"), "{words}");
     assert!(words.contains("EFER.LME and CR0.PG need CR4.PAE (KVM_SET_SREGS)"), "{words}");
+    if module == "amd" {
+        // KVM leaves these to VMRUN.
+        for (what, rule) in
+            [("EFER bit 9", "EFER has a bit set"), ("L and D of CS", "L and D of CS do not go together")]
+        {
+            let failed = refused.iter().any(|(_, refused, words)| {
+                *refused == what && words.contains("VMEXIT_INVALID") && words.contains(rule)
+            });
+            assert!(failed, "{what}: {refused:#?}");
+        }
+    }
 }
 
 #[test]
@@ -252,7 +274,7 @@ impl Sampled {
 fn no_rule_is_broken_by_a_state_that_the_corpora_go_through() {
     for guest in ::corpora::all() {
         let images = GuestImages { kernel: guest.image.to_vec(), ..GuestImages::default() };
-        let sampled = Sampled::run(guest.name, &description(16 << 20), &images, 300_000, 37);
+        let sampled = Sampled::run(guest.name, &description(16 << 20), &images, forms_ticks(), 37);
         assert!(sampled.states > 1000, "{}: {sampled:?}", guest.name);
     }
 }

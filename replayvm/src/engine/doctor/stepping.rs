@@ -1,5 +1,5 @@
-//! Single-stepping, tried in each mode of the CPU: it counts as there when three instructions have been stepped in a scratch machine
-//! and left what they should.
+//! Single-stepping, tried in each mode of the CPU: it counts as there when three instructions have been stepped in a scratch
+//! machine and left what they should.
 
 use std::time::Instant;
 

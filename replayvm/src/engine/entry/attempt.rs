@@ -49,8 +49,8 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Gives KVM the machine's registers and memory and lets it run to the first exit, so long at most. The machine's registers stay as
-/// they are; its memory is the guest's to write.
+/// Gives KVM the machine's registers and memory and lets it run to the first exit, so long at most. The machine's registers
+/// stay as they are; its memory is the guest's to write.
 ///
 /// # Errors
 /// KVM cannot be used here.
@@ -135,9 +135,9 @@ fn run(state: &CpuState, memory: &GuestMemoryMmap, stop: &AtomicBool) -> Result<
             }
             Ok(VcpuExit::Shutdown) => {
                 // Others than PVM may have reset the virtual CPU.
-                let after = registers::held_by(&fd).unwrap_or(held);
-                let events = fd.get_vcpu_events().ok().filter(|_| features.pvm);
-                Attempt::Shutdown(shutdown(&after, events.as_ref()))
+                let after = registers::held_by(&fd).ok().zip(fd.get_vcpu_events().ok());
+                let left = after.as_ref().filter(|_| features.pvm).map(|(state, events)| (state, events));
+                Attempt::Shutdown(shutdown(left))
             }
             Ok(other) => Attempt::Exited(exit(&other)),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {

@@ -188,22 +188,26 @@ fn event(word: u64) -> String {
     text
 }
 
-/// A `KVM_EXIT_SHUTDOWN`. `events` are KVM's, where it leaves the virtual CPU as it was.
-pub(crate) fn shutdown(state: &CpuState, events: Option<&kvm_vcpu_events>) -> String {
+/// A `KVM_EXIT_SHUTDOWN`: the state and KVM's events afterwards, where KVM leaves the virtual CPU as it was.
+pub(crate) fn shutdown(left: Option<(&CpuState, &kvm_vcpu_events)>) -> String {
+    let Some((state, events)) = left else {
+        return "an exception could not be delivered, nor what came of it (a triple fault, KVM_EXIT_SHUTDOWN); which, and where, \
+                this KVM does not keep"
+            .to_owned();
+    };
     // PVM has taken the exception off its list by then, and left what it was.
-    let exception = events.map(|events| &events.exception).filter(|it| it.nr != 0 || it.injected != 0);
-    let what = match exception {
-        Some(it) => {
-            let mut text = codes::exception(it.nr);
-            if it.has_error_code != 0 {
-                let _ = write!(text, " with error code {:#x}", it.error_code);
-            }
-            if it.nr == 14 {
-                let _ = write!(text, " at address {:#x}", state.cr2);
-            }
-            text
+    let exception = &events.exception;
+    let what = if exception.nr != 0 || exception.injected != 0 {
+        let mut text = codes::exception(exception.nr);
+        if exception.has_error_code != 0 {
+            let _ = write!(text, " with error code {:#x}", exception.error_code);
         }
-        None => "an exception that KVM does not tell".to_owned(),
+        if exception.nr == 14 {
+            let _ = write!(text, " at address {:#x}", state.cr2);
+        }
+        text
+    } else {
+        "an exception that KVM does not tell".to_owned()
     };
     format!(
         "{what} could not be delivered, nor what came of it (a triple fault, KVM_EXIT_SHUTDOWN): RIP {:#x}, \
@@ -380,16 +384,12 @@ mod tests {
         events.exception.has_error_code = 1;
         events.exception.error_code = 6;
         assert_eq!(
-            shutdown(&state, Some(&events)),
+            shutdown(Some((&state, &events))),
             "#PF with error code 0x6 at address 0xdeadb000 could not be delivered, nor what came of it (a triple fault, \
              KVM_EXIT_SHUTDOWN): RIP 0x1000, the interrupt table at 0x0 with limit 0x0"
         );
-        for events in [None, Some(&kvm_vcpu_events::default())] {
-            let words = shutdown(&state, events);
-            assert!(
-                words.starts_with("an exception that KVM does not tell could not be delivered"),
-                "{words}"
-            );
-        }
+        let words = shutdown(Some((&state, &kvm_vcpu_events::default())));
+        assert!(words.starts_with("an exception that KVM does not tell could not be delivered"), "{words}");
+        assert!(shutdown(None).ends_with("which, and where, this KVM does not keep"));
     }
 }

@@ -1,7 +1,7 @@
 //! When KVM or the processor does not run a guest: why, in words.
 //!
 //! KVM says a number. What stands behind it is the processor's reason (`decode`), and a rule of the manual that the state
-//! breaks ([`check`]), in this register, by this value. The state is the one that KVM holds.
+//! breaks (`check`), in this register, by this value. The state is the one that KVM holds.
 
 /// Giving KVM a machine as it is.
 mod attempt;
