@@ -11,7 +11,7 @@ use crate::random::same_flags;
 use crate::twins::{Ended, Memory, Twins};
 
 /// The programs in `guest/start.S`, with how much they are to do for a comparison and for a measurement.
-const PROGRAMS: [(&str, u64, u64); 10] = [
+const PROGRAMS: [(&str, u64, u64); 11] = [
     ("sha256", 20, 40_000),
     ("quicksort", 600, 400_000),
     ("heapsort", 500, 200_000),
@@ -22,6 +22,7 @@ const PROGRAMS: [(&str, u64, u64); 10] = [
     ("compress", 1, 20),
     ("interpret", 5_000, 8_000_000),
     ("floats", 2_000, 8_000_000),
+    ("atomics", 1_000, 1_000_000),
 ];
 
 /// The programs, compiled for [`CODE`]. `None`, said aloud: there is no compiler.
@@ -134,42 +135,62 @@ fn speed() {
         registers.gpr[4] = STACK + 0x1000;
         registers.set_mxcsr(0x1f80);
         let mut best = [Duration::MAX; 2];
-        let mut instructions = 0;
+        let (mut instructions, mut costs) = (0, Costs::default());
         for _ in 0..3 {
             registers.rip = CODE;
             let started = Instant::now();
             let (plain, _) = native.run(&registers);
             best[0] = best[0].min(started.elapsed());
             let started = Instant::now();
-            let (result, count) = translated(&mut native, &registers, same, &bytes);
+            let (result, count, cost) = translated(&mut native, &registers, same, &bytes);
             best[1] = best[1].min(started.elapsed());
             assert_eq!(result, plain.gpr[0], "{name}");
-            instructions = count;
+            (instructions, costs) = (count, cost);
         }
         let [plain, ours] = best.map(|time| time.as_secs_f64());
         println!(
-            "{name:12} {:>7.1}ms {:>7.1}ms {:>6.2} {:>9.2}",
+            "{name:12} {:>7.1}ms {:>7.1}ms {:>6.2} {:>9.2}   translated {} times in {:?}, {} bytes",
             plain * 1e3,
             ours * 1e3,
             ours / plain,
-            instructions as f64 / ours * 1e-9
+            instructions as f64 / ours * 1e-9,
+            costs.times,
+            costs.spent,
+            costs.bytes
         );
     }
 }
 
-/// A program from [`CODE`] to its end. Its result, and how many instructions it was.
-fn translated(native: &mut Native, registers: &Registers, same: bool, code: &[u8]) -> (u64, u64) {
+/// What translating has cost.
+#[derive(Debug, Default, Clone, Copy)]
+struct Costs {
+    times: u64,
+    spent: Duration,
+    bytes: usize,
+}
+
+/// A program from [`CODE`] to its end. Its result, how many instructions it was, and what translating it has cost.
+#[allow(clippy::disallowed_methods, reason = "it measures")]
+fn translated(native: &mut Native, registers: &Registers, same: bool, code: &[u8]) -> (u64, u64, Costs) {
     let mut translator = Translator::new(LAYOUT, same);
     translator.clear(&mut native.area());
+    let mut costs = Costs::default();
     let (mut registers, mut rip, mut offset, mut instructions) = (*registers, CODE, 0, 0);
     loop {
         let mut memory = Memory { at: CODE, bytes: code };
         let entry = match translator.entry(rip) {
             Some(entry) => entry,
-            None => match translator.translate(&mut native.area(), rip, &mut memory) {
-                Ok(entry) => entry,
-                Err(_) => return (registers.gpr[0], instructions),
-            },
+            None => {
+                let started = Instant::now();
+                let entry = translator.translate(&mut native.area(), rip, &mut memory);
+                costs.spent += started.elapsed();
+                costs.times += 1;
+                costs.bytes = translator.used(&native.area());
+                match entry {
+                    Ok(entry) => entry,
+                    Err(_) => return (registers.gpr[0], instructions, costs),
+                }
+            }
         };
         translator.begin(&mut native.area(), u64::MAX, offset);
         registers.rip = entry;
@@ -181,7 +202,7 @@ fn translated(native: &mut Native, registers: &Registers, same: bool, code: &[u8
         instructions += recovered.instructions;
         registers = out;
         if recovered.why == Why::Leave {
-            return (registers.gpr[0], instructions);
+            return (registers.gpr[0], instructions, costs);
         }
         assert!(matches!(recovered.why, Why::Budget | Why::Untranslated), "{recovered:x?}");
     }

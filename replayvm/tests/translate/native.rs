@@ -272,6 +272,13 @@ impl Native {
         unsafe { mprotect(at as *mut _, len, MprotectFlags::READ | MprotectFlags::EXEC) }.unwrap();
     }
 
+    /// Copies to guest memory that can be written.
+    pub fn copy(&mut self, at: u64, bytes: &[u8]) {
+        assert!(at >= ARENA && at + bytes.len() as u64 <= ARENA + USER_LEN as u64);
+        // SAFETY: mapped, and writable, as the caller has it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) };
+    }
+
     /// Copies to guest memory; the pages are left with these protections.
     pub fn write(&mut self, at: u64, bytes: &[u8], writable: bool) {
         self.protect(at, bytes.len(), true, true);

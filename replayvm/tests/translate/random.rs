@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind};
 use replayvm::engine::kvm::translate::Layout;
 
 use crate::machine::{CODE, CONSTANT, DATA, STACK};
@@ -40,6 +41,32 @@ fn place(dice: &mut Dice, state: &mut replayvm_cpu::CpuState) {
     state.rflags = dice.bits() & 0x8d5 | 0x202;
 }
 
+/// Makes plain moves of accesses that lock the bus where they are not aligned, which hosts punish by delays.
+fn without_locks(code: &mut [u8]) {
+    let mut decoder = Decoder::with_ip(64, code, CODE, DecoderOptions::NONE);
+    let mut places = Vec::new();
+    while decoder.can_decode() {
+        let at = decoder.position();
+        let insn = decoder.decode();
+        if insn.has_lock_prefix() || insn.mnemonic() == Mnemonic::Xchg && insn.op0_kind() == OpKind::Memory {
+            places.push(at..decoder.position());
+        }
+    }
+    for place in places {
+        for byte in &mut code[place] {
+            match *byte {
+                0xf0 => *byte = 0x3e,
+                0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 => {}
+                0x86 | 0x87 => {
+                    *byte += 2;
+                    break;
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
 fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
     let seed = number("REPLAYVM_TRANSLATE_SEED", 1);
     let (mut tally, mut strays) = (Tally::default(), 0);
@@ -48,7 +75,8 @@ fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
     for n in 0..programs {
         let seed = seed.wrapping_mul(1_000_003) ^ kind << 32 ^ n;
         let mut dice = Dice::new(seed);
-        let code = make(&mut dice);
+        let mut code = make(&mut dice);
+        without_locks(&mut code);
         let data: Vec<u8> = (0..0x1000).map(|_| dice.bits() as u8).collect();
         let mut twins = match Twins::new(layout, same_flags(), &code, &data) {
             Ok(twins) => twins,

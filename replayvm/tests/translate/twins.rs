@@ -78,6 +78,7 @@ impl Twins {
             bus.put(at, &data[..0x1000]);
         }
         native.write(CODE, bus.slice(CODE, CODE_LEN), false);
+        native.write(CONSTANT, bus.slice(CONSTANT, 0x1000), false);
         let mut blank = user_state();
         blank.segments[4].base = native.fs_base();
         let mut translator = Translator::new(layout, same_flags);
@@ -107,13 +108,15 @@ impl Twins {
 
     /// Native memory becomes the software CPU's.
     fn copy_memory(&mut self) {
-        for page in pages() {
-            self.native.write(page, self.bus.slice(page, 0x1000), page != CONSTANT);
+        for page in std::mem::take(&mut self.hidden) {
+            self.native.protect(page, 0x1000, true, page != CONSTANT);
+        }
+        for page in pages().filter(|page| *page != CONSTANT) {
+            self.native.copy(page, self.bus.slice(page, 0x1000));
         }
         if self.heap != 0 {
-            self.native.write(HEAP, self.bus.slice(HEAP, self.heap), true);
+            self.native.copy(HEAP, self.bus.slice(HEAP, self.heap));
         }
-        self.hidden.clear();
     }
 
     /// Native code will fault at its next access to this page of data.

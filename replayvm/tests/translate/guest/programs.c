@@ -230,3 +230,18 @@ u64 floats(u64 n) {
     }
     return (u64)sum;
 }
+
+// What locks the bus, aligned.
+u64 atomics(u64 n) {
+    u64 *v = (u64 *)HEAP, sum = 0;
+    v[0] = v[1] = v[2] = v[3] = 0;
+    for (u64 i = 0; i < n; i++) {
+        __atomic_fetch_add(&v[0], i, __ATOMIC_SEQ_CST);
+        sum += __atomic_exchange_n(&v[1], i * 3, __ATOMIC_SEQ_CST);
+        u64 old = i & 3;
+        if (__atomic_compare_exchange_n(&v[2], &old, i, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) sum += 7;
+        if (__atomic_fetch_or((u32 *)&v[3], 1u << (i & 31), __ATOMIC_SEQ_CST) & 2) __atomic_sub_fetch(&v[3], 5, __ATOMIC_SEQ_CST);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+    return sum + v[0] + v[2] + v[3];
+}

@@ -6,4 +6,4 @@ _start:
     ud2
     .balign 8
 table:
-    .quad sha256, quicksort, heapsort, crc32, crc_by_bit, strings, fibonacci, compress, interpret, floats
+    .quad sha256, quicksort, heapsort, crc32, crc_by_bit, strings, fibonacci, compress, interpret, floats, atomics

@@ -34,6 +34,21 @@ pub(super) struct Op {
     pub(super) uses: u16,
     pub(super) writes: u16,
     pub(super) repeats: bool,
+    /// What becomes of a branch that does not end the block.
+    pub(super) inner: Inner,
+}
+
+/// A branch on the block's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inner {
+    /// No branch, or a jump to what follows in the block.
+    None,
+    /// A conditional branch: if it goes the other way the block is left. `taken`: the block's way is where it is taken.
+    Branch { exit: u64, taken: bool },
+    /// A call of what follows in the block.
+    Call { back: u64 },
+    /// A return that most likely is the one of a call in the block, to what follows.
+    Return { expected: u64, release: u16 },
 }
 
 impl Op {
@@ -115,6 +130,60 @@ pub(super) struct Reader {
     same_flags: bool,
 }
 
+/// Ticks in a block at the most.
+pub(super) const MAX_BLOCK_TICKS: usize = 6;
+/// Calls within each other that are followed.
+const MAX_CALLS: usize = 4;
+
+/// The way of a block through branches.
+#[derive(Debug, Default)]
+struct Way {
+    head: u64,
+    ticks: usize,
+    /// Instructions and ticks of a round, if it is a loop.
+    round: Option<(usize, usize)>,
+    /// Where the calls on the way return to.
+    backs: Vec<u64>,
+}
+
+impl Way {
+    /// Where the block goes on after a branch, the number of instructions before it given; `None` if it ends there.
+    ///
+    /// It goes straight on where a branch leads forward, and round again in a loop of its own. Calls and returns are followed
+    /// within the page.
+    fn along(&mut self, op: &Op, end: End, before: usize) -> Option<(Inner, u64)> {
+        let here = |target: u64| target & !(PAGE - 1) == self.head & !(PAGE - 1);
+        match end {
+            End::Branch { taken, next } => {
+                if self.ticks + 1 >= MAX_BLOCK_TICKS || !op.insn.is_jcc_short_or_near() {
+                    return None;
+                }
+                if taken == self.head && self.backs.is_empty() {
+                    let (instructions, ticks) = *self.round.get_or_insert((before + 1, self.ticks + 1));
+                    let again = before + 1 + instructions <= MAX_INSTRUCTIONS
+                        && self.ticks + 1 + ticks <= MAX_BLOCK_TICKS;
+                    self.ticks += usize::from(again);
+                    return again.then_some((Inner::Branch { exit: next, taken: true }, taken));
+                }
+                if taken < next || !here(next) {
+                    return None;
+                }
+                self.ticks += 1;
+                Some((Inner::Branch { exit: taken, taken: false }, next))
+            }
+            End::Call { target, back } if here(target) && here(back) && self.backs.len() < MAX_CALLS => {
+                self.backs.push(back);
+                Some((Inner::Call { back }, target))
+            }
+            End::Return { release } => {
+                let expected = self.backs.pop()?;
+                Some((Inner::Return { expected, release }, expected))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What the next instruction is to a block.
 enum Next {
     Inside(Op),
@@ -134,7 +203,7 @@ impl Reader {
     pub(super) fn read(&mut self, rip: u64, first: bool, code: &mut dyn Code) -> Option<Block> {
         let page = rip & !(PAGE - 1);
         let mut block = Block { ops: Vec::new(), end: End::Leave(rip), idling: Idling::default() };
-        let mut at = rip;
+        let (mut at, mut way) = (rip, Way { head: rip, ..Way::default() });
         loop {
             if block.ops.len() == MAX_INSTRUCTIONS || at & !(PAGE - 1) != page {
                 block.end = End::Next(at);
@@ -163,9 +232,16 @@ impl Reader {
                     block.ops.push(op);
                     at = target;
                 }
-                Next::Last(op, end) => {
-                    block.ops.push(op);
+                Next::Last(mut op, end) => {
                     block.idling = Idling::default();
+                    let along = if crosses { None } else { way.along(&op, end, block.ops.len()) };
+                    if let Some((inner, next)) = along {
+                        op.inner = inner;
+                        block.ops.push(op);
+                        at = next;
+                        continue;
+                    }
+                    block.ops.push(op);
                     block.end = end;
                     break;
                 }
@@ -304,6 +380,7 @@ impl Reader {
             uses: 0,
             writes: 0,
             repeats: insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix()),
+            inner: Inner::None,
         };
         let info = self.info.info(insn);
         for used in info.used_registers() {
@@ -449,11 +526,49 @@ impl Seen {
 }
 
 impl Block {
+    /// Where calls in it return to.
+    pub(super) fn backs(&self) -> impl Iterator<Item = u64> {
+        let last = match self.end {
+            End::Call { back, .. } | End::CallThrough { back } => Some(back),
+            _ => None,
+        };
+        let inner = self.ops.iter().filter_map(|op| match op.inner {
+            Inner::Call { back } => Some(back),
+            _ => None,
+        });
+        inner.chain(last)
+    }
+
+    /// Ticks before each instruction and after the last, and steps since the last of them.
+    pub(super) fn positions(&self) -> Vec<(usize, usize)> {
+        let mut positions = Vec::with_capacity(self.ops.len() + 1);
+        let (mut ticks, mut steps) = (0, 0);
+        for (i, op) in self.ops.iter().enumerate() {
+            positions.push((ticks, steps));
+            steps += 1;
+            let last = i + 1 == self.ops.len() && matches!(self.end, End::Branch { .. });
+            if last || matches!(op.inner, Inner::Branch { .. }) {
+                (ticks, steps) = (ticks + 1, 0);
+            }
+        }
+        positions.push((ticks, steps));
+        positions
+    }
+
     /// Who sees these flags after the instruction of that number, which watches some registers.
     pub(super) fn seen(&self, at: usize, flags: u16, watched: u16) -> Seen {
         let (mut seen, mut flags, mut changed) = (Seen::default(), flags, false);
         for op in self.ops.iter().skip(at + 1) {
             seen.live |= op.effect.reads & flags != 0;
+            match op.inner {
+                // Where it leads to they have to be right.
+                Inner::Branch { .. } => {
+                    seen.live = true;
+                    return seen;
+                }
+                Inner::Return { .. } => seen.live = true,
+                _ => {}
+            }
             if op.faults || op.repeats {
                 seen.fault = true;
                 seen.late |= changed;

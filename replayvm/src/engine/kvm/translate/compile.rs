@@ -6,7 +6,7 @@
 
 use iced_x86::{Code as Opcode, Instruction, Mnemonic, OpKind, Register};
 
-use super::block::{Block, End, Idling, Op, encode, gpr};
+use super::block::{Block, End, Idling, Inner, Op, encode, gpr};
 use super::emit::{Buffer, RAX, RCX, RDX, Section};
 use super::flags::{AF, ALL, Kind, OF, PF, SF, ZF};
 use super::layout::{
@@ -25,17 +25,17 @@ const SIGN: u8 = 8;
 /// JNE.
 const NOT_EQUAL: u8 = 5;
 
-/// Where a block is counted.
+/// Where a block is counted, all of it at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Count {
-    /// Nowhere: it is left at its end.
+    /// Nowhere: it has no ticks and is left at its end.
     Nowhere,
     /// Before this instruction, where all flags are dead.
     Before(usize),
     /// Within this instruction, once its operand is loaded into a register.
     Within(usize, Split),
-    /// Before the branch that ends it, whatever the flags.
-    AtEnd,
+    /// Before this branch, its first or its last, whatever the flags.
+    Live(usize),
 }
 
 /// An instruction that reads memory and sets all flags, in two.
@@ -50,13 +50,22 @@ struct Split {
     relative: Option<(u8, u64)>,
 }
 
-/// How far counting has come, and what is different if the budget is used up.
+/// How a copy of the block counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// On the way.
+    /// All at once.
     Ordinary,
-    /// The block is left at its end, for this reason.
-    Ends(Why),
+    /// Tick by tick: the budget may not suffice for all of it.
+    Single,
+    /// It is left at its end, since it has taken too many steps without a tick.
+    Stalling,
+}
+
+/// What has been counted: so many instructions of the block, and so many ticks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counted {
+    instructions: usize,
+    ticks: usize,
 }
 
 /// What holds between two instructions.
@@ -64,7 +73,7 @@ enum Mode {
 struct State {
     owed: Owed,
     late: Option<Late>,
-    counted: bool,
+    counted: Counted,
 }
 
 /// Turns one block into code.
@@ -76,6 +85,8 @@ pub(super) struct Compiler<'c, 'b> {
     block: &'c Block,
     key: Key,
     count: Count,
+    /// Ticks before each instruction and steps since then.
+    positions: Vec<(usize, usize)>,
 }
 
 impl<'c, 'b> Compiler<'c, 'b> {
@@ -87,8 +98,8 @@ impl<'c, 'b> Compiler<'c, 'b> {
         block: &'c Block,
         key: Key,
     ) -> Self {
-        let count = place_count(block);
-        Self { buffer, sites, edges, layout, block, key, count }
+        let (count, positions) = (place_count(block), block.positions());
+        Self { buffer, sites, edges, layout, block, key, count, positions }
     }
 
     /// Writes the block. What comes back is the block that it goes on to, if that is known: the caller has it follow, or jumps.
@@ -113,19 +124,27 @@ impl<'c, 'b> Compiler<'c, 'b> {
         }
     }
 
-    fn ticks(&self) -> bool {
-        matches!(self.block.end, End::Branch { .. })
+    /// Ticks before an instruction, and steps since the last of them or the block's beginning.
+    fn position(&self, at: usize) -> (usize, usize) {
+        self.positions.get(at).copied().unwrap_or_default()
+    }
+
+    /// Ticks in all.
+    fn ticks(&self) -> usize {
+        self.position(self.len()).0
     }
 
     /// The position before the instruction of that number.
     fn place(&self, at: usize, state: &State) -> Place {
-        let (done, left) = (at as i64, at as i64 - self.len() as i64);
-        let (counted, ticks) = (state.counted, self.ticks());
+        let (ticks, steps) = self.position(at);
+        let instructions = at as i64 - state.counted.instructions as i64;
+        let fresh = self.key.fresh || ticks > 0;
         Place {
-            fresh: self.key.fresh,
-            ticks: if counted && ticks { -1 } else { 0 },
-            instructions: if counted { left } else { done },
-            offset: if counted && !ticks && !self.key.fresh { left } else { done },
+            fresh,
+            ticks: ticks as i64 - state.counted.ticks as i64,
+            instructions,
+            // A block without ticks counts its steps with its instructions.
+            offset: if !fresh && self.ticks() == 0 { instructions } else { steps as i64 },
         }
     }
 
@@ -165,16 +184,26 @@ impl<'c, 'b> Compiler<'c, 'b> {
 
     /// A place among what is seldom executed that leaves.
     fn stub(&mut self, site: Site) -> u32 {
-        let section = self.buffer.select(Section::Cold);
-        // What is seldom executed itself goes on around it.
-        let around = (section == Section::Cold).then(|| self.buffer.short(0xeb));
+        let (section, around) = self.step_aside();
         let at = self.buffer.here();
         self.trap(site);
+        self.step_back(section, around);
+        at
+    }
+
+    /// What follows lies among what is seldom executed, and is not come to from before it.
+    fn step_aside(&mut self) -> (Section, Option<u32>) {
+        let section = self.buffer.select(Section::Cold);
+        // What is seldom executed itself goes on around it.
+        (section, (section == Section::Cold).then(|| self.buffer.jump(0)))
+    }
+
+    /// The end of that.
+    fn step_back(&mut self, section: Section, around: Option<u32>) {
         if let Some(around) = around {
-            self.buffer.link_short(around);
+            self.buffer.link(around, self.buffer.here());
         }
         self.buffer.select(section);
-        at
     }
 
     /// A place that leaves before the instruction of that number.
@@ -190,89 +219,145 @@ impl<'c, 'b> Compiler<'c, 'b> {
         let mut state = state;
         for at in from..self.body() {
             let second = half && at == from;
+            let counts = mode == Mode::Ordinary && state.counted == Counted::default();
             match self.count.clone() {
-                Count::Before(place) if place == at && !state.counted => {
+                Count::Before(place) if place == at && counts => {
                     self.count_dead(at, false, &mut state);
-                    self.op(at, &mut state);
+                    self.op(at, &mut state, mode);
                 }
                 Count::Within(place, split) if place == at => {
                     if !second {
                         self.first_half(at, &split, &state);
-                        self.count_dead(at, true, &mut state);
+                        if counts {
+                            self.count_dead(at, true, &mut state);
+                        }
                     }
                     self.patched(&split.rest, split.relative);
                     self.buffer.load(split.register, S2);
                     self.after(at, &mut state);
                 }
-                _ => self.op(at, &mut state),
+                Count::Live(place) if place == at && counts => {
+                    self.count_live(at, &mut state);
+                    self.op(at, &mut state, mode);
+                }
+                _ => self.op(at, &mut state, mode),
             }
         }
         self.finish(state, mode)
     }
 
+    /// What all of the block comes to.
+    fn whole(&self) -> Counted {
+        Counted { instructions: self.len(), ticks: self.ticks() }
+    }
+
+    /// The rest of the block among what is seldom executed, tick by tick or to be left; where it begins. `prepare` comes before.
+    fn aside(
+        &mut self,
+        at: usize,
+        half: bool,
+        state: &State,
+        mode: Mode,
+        prepare: impl FnOnce(&mut Self),
+    ) -> u32 {
+        let section = self.buffer.select(Section::Cold);
+        let here = self.buffer.here();
+        prepare(self);
+        if let Some(mut edge) = self.run(at, half, *state, mode) {
+            edge.at = self.buffer.jump(edge.stub);
+            self.edges.push(edge);
+        }
+        self.buffer.select(section);
+        here
+    }
+
     /// Counts the block where no flag is of use to anybody, before an instruction or its second half.
     fn count_dead(&mut self, at: usize, half: bool, state: &mut State) {
-        state.counted = true;
-        let instructions = self.len() as u32;
-        let why = if self.ticks() { Why::Budget } else { Why::Stalling };
-        let tail = |this: &mut Self, state: &State| {
-            let section = this.buffer.select(Section::Cold);
-            let here = this.buffer.here();
-            this.run(at, half, *state, Mode::Ends(why));
-            this.buffer.select(section);
-            here
-        };
-        if self.ticks() {
-            let amount = TICK as u32 + instructions;
+        let before = std::mem::replace(&mut state.counted, self.whole());
+        let amount = units(self.whole());
+        if self.ticks() > 0 {
+            let uncounted = State { counted: before, ..*state };
+            let aside = self.aside(at, half, &uncounted, Mode::Single, |this| {
+                this.buffer.slot(&[0x48, 0x81], 0, LEFT, &amount.to_le_bytes());
+            });
             self.buffer.slot(&[0x48, 0x81], 5, LEFT, &amount.to_le_bytes());
-            let tail = tail(self, state);
-            self.buffer.jump_if(SIGN, tail);
+            self.buffer.jump_if(SIGN, aside);
             return;
         }
-        self.buffer.slot(&[0x48, 0x83], 0, INSTRUCTIONS, &[instructions as u8]);
-        let steps = instructions * STEP;
+        self.buffer.slot(&[0x48, 0x83], 0, INSTRUCTIONS, &[amount as u8]);
+        let steps = amount * STEP;
         if self.key.fresh {
             self.buffer.store_constant(OFFSET, steps);
         } else {
             self.buffer.slot(&[0x48, 0x81], 0, OFFSET, &steps.to_le_bytes());
             self.buffer.slot(&[0x80], 7, OFFSET + 3, &[0]);
-            let tail = tail(self, state);
-            self.buffer.jump_if(NOT_EQUAL, tail);
+            let aside = self.aside(at, half, state, Mode::Stalling, |_| {});
+            self.buffer.jump_if(NOT_EQUAL, aside);
         }
     }
 
-    /// Counts the block before the branch that ends it, leaving the flags.
-    fn count_live(&mut self, state: &mut State) {
-        state.counted = true;
-        let instructions = self.len() as u32;
-        let why = if self.ticks() { Why::Budget } else { Why::Stalling };
-        let tail = |this: &mut Self, state: &State| {
-            let section = this.buffer.select(Section::Cold);
-            let here = this.buffer.here();
-            this.buffer.load(RCX, S0);
-            this.run(this.body(), false, *state, Mode::Ends(why));
-            this.buffer.select(section);
-            here
-        };
+    /// Counts the block before a branch, leaving the flags.
+    fn count_live(&mut self, at: usize, state: &mut State) {
+        let before = std::mem::replace(&mut state.counted, self.whole());
+        let amount = units(self.whole());
         self.buffer.store(S0, RCX);
-        if self.ticks() {
-            let amount = TICK as u32 + instructions;
+        if self.ticks() > 0 {
             self.add_by_lea(LEFT, amount.wrapping_neg());
             self.buffer.slot(&[0x0f, 0xb6], RCX, LEFT + 7, &[]);
-            let tail = tail(self, state);
-            self.buffer.jump_if_rcx(tail);
+            let uncounted = State { counted: before, ..*state };
+            let aside = self.aside(at, false, &uncounted, Mode::Single, |this| {
+                this.add_by_lea(LEFT, amount);
+                this.buffer.load(RCX, S0);
+            });
+            self.buffer.jump_if_rcx(aside);
         } else {
-            self.add_by_lea(INSTRUCTIONS, instructions);
+            self.add_by_lea(INSTRUCTIONS, amount);
             if self.key.fresh {
-                self.buffer.store_constant(OFFSET, instructions * STEP);
+                self.buffer.store_constant(OFFSET, amount * STEP);
             } else {
-                self.add_by_lea(OFFSET, instructions * STEP);
+                self.add_by_lea(OFFSET, amount * STEP);
                 self.buffer.slot(&[0x0f, 0xb6], RCX, OFFSET + 3, &[]);
-                let tail = tail(self, state);
-                self.buffer.jump_if_rcx(tail);
+                let aside = self.aside(at, false, state, Mode::Stalling, |this| this.buffer.load(RCX, S0));
+                self.buffer.jump_if_rcx(aside);
             }
         }
         self.buffer.load(RCX, S0);
+    }
+
+    /// Counts as far as a conditional branch, and its tick. If that is the last of the budget the block is left behind it.
+    fn count_single(&mut self, at: usize, op: &Op, ways: [u64; 2], state: &mut State) {
+        let (ticks, _) = self.position(at);
+        let now = Counted { instructions: at + 1, ticks: ticks + 1 };
+        self.buffer.store(S0, RCX);
+        self.add_by_lea(LEFT, difference(state.counted, now));
+        state.counted = now;
+        self.buffer.slot(&[0x0f, 0xb6], RCX, LEFT + 7, &[]);
+        let over = self.buffer.short(0xe3);
+        self.buffer.load(RCX, S0);
+        let mut short = short(op);
+        // Over one trap to the other.
+        if let Some(distance) = short.last_mut() {
+            *distance = 2;
+        }
+        self.buffer.put(&short);
+        let [taken, next] = ways;
+        for rip in [next, taken] {
+            let place = Place { fresh: true, ..Place::default() };
+            let site = self.site(rip, place, state, What::Ends(Why::Budget));
+            self.trap(site);
+        }
+        self.buffer.link_short(over);
+        self.buffer.load(RCX, S0);
+    }
+
+    /// Makes what has been counted come to this, where flags and registers are in use.
+    fn recount(&mut self, from: Counted, to: Counted) {
+        let amount = difference(from, to);
+        if amount != 0 {
+            self.buffer.store(S0, RCX);
+            self.add_by_lea(LEFT, amount);
+            self.buffer.load(RCX, S0);
+        }
     }
 
     fn add_by_lea(&mut self, slot: usize, amount: u32) {
@@ -355,9 +440,17 @@ impl<'c, 'b> Compiler<'c, 'b> {
     }
 
     /// The instruction of that number.
-    fn op(&mut self, at: usize, state: &mut State) {
+    fn op(&mut self, at: usize, state: &mut State, mode: Mode) {
         let block = self.block;
         let Some(op) = block.ops.get(at) else { return };
+        match op.inner {
+            Inner::None => {}
+            Inner::Branch { exit, taken } => return self.inner_branch(at, op, exit, taken, state, mode),
+            Inner::Call { back } => return self.push(back, at, state, None),
+            Inner::Return { expected, release } => {
+                return self.inner_return(at, op, expected, 8 + u32::from(release), state);
+            }
+        }
         if op.effect.reads & state.owed.all() != 0 {
             self.pay(state);
         }
@@ -611,115 +704,200 @@ impl<'c, 'b> Compiler<'c, 'b> {
         (Edge { key, at: 0, stub, jumped: idling.jumps != 0 }, stub)
     }
 
+    /// Makes right what is owed but for what is known of AF, which goes on to the blocks that follow.
+    fn pay_before(&mut self, op: &Op, state: &mut State) {
+        let known = Owed { ones: state.owed.ones & AF, ..Owed::default() };
+        if state.owed != known || op.effect.reads & known.ones != 0 {
+            self.pay(state);
+        }
+    }
+
+    /// A conditional branch on the way.
+    fn inner_branch(&mut self, at: usize, op: &Op, exit: u64, taken: bool, state: &mut State, mode: Mode) {
+        self.pay_before(op, state);
+        let ways = if taken { [op.insn.near_branch_target(), exit] } else { [exit, op.next()] };
+        if mode == Mode::Single {
+            self.count_single(at, op, ways, state);
+        }
+        let condition = condition(op) ^ u8::from(taken);
+        let key = self.successor(exit, true, state);
+        let (ticks, _) = self.position(at + 1);
+        let done = Counted { instructions: at + 1, ticks };
+        let (mut edge, stub) = self.edge(key, state, Idling::default(), Why::Untranslated);
+        if state.counted == done {
+            edge.at = self.buffer.jump_if(condition, stub);
+        } else {
+            let (section, around) = self.step_aside();
+            let here = self.buffer.here();
+            self.recount(state.counted, done);
+            edge.at = self.buffer.jump(stub);
+            self.step_back(section, around);
+            self.buffer.jump_if(condition, here);
+        }
+        self.edges.push(edge);
+    }
+
+    /// A return to a call on the way, most likely.
+    fn inner_return(&mut self, at: usize, op: &Op, expected: u64, released: u32, state: &mut State) {
+        let (section, around) = self.step_aside();
+        let other = self.buffer.here();
+        self.other_return(at, op, released, *state);
+        self.step_back(section, around);
+
+        self.buffer.store(S0, RCX);
+        self.fault(at, state, None);
+        // mov rcx, [rsp]
+        self.buffer.put(&[0x48, 0x8b, 0x0c, 0x24]);
+        compare(self.buffer, expected);
+        self.buffer.jump_if_rcx(other);
+        self.buffer.load(RCX, S0);
+        self.release(released);
+    }
+
+    /// The return does not lead there.
+    fn other_return(&mut self, at: usize, op: &Op, released: u32, state: State) {
+        let mut state = state;
+        self.buffer.load(RCX, S0);
+        self.pay(&mut state);
+        self.buffer.store(S0, RCX);
+        let (ticks, steps) = self.position(at + 1);
+        let done = Counted { instructions: at + 1, ticks };
+        let fixed = self.key.fresh || ticks > 0;
+        if ticks > 0 {
+            self.add_by_lea(LEFT, difference(state.counted, done));
+        } else if self.ticks() > 0 {
+            self.add_by_lea(LEFT, difference(state.counted, Counted::default()));
+            self.add_by_lea(INSTRUCTIONS, done.instructions as u32);
+        } else {
+            let more = (done.instructions as u32).wrapping_sub(state.counted.instructions as u32);
+            self.add_by_lea(INSTRUCTIONS, more);
+        }
+        // Counted with the instruction, which has not been executed yet.
+        let mut site = Site {
+            restore: [Some((RCX, Spilled::Number(0))), None],
+            place: Place { fresh: false, ticks: 0, instructions: -1, offset: -1 },
+            ..self.site(op.rip, Place::default(), &state, What::Ends(Why::Stalling))
+        };
+        if fixed {
+            self.buffer.store_constant(OFFSET, steps as u32 * STEP);
+        } else {
+            let counted = if self.ticks() > 0 { 0 } else { state.counted.instructions as u32 };
+            self.add_by_lea(OFFSET, (done.instructions as u32).wrapping_sub(counted).wrapping_mul(STEP));
+            self.buffer.slot(&[0x0f, 0xb6], RCX, OFFSET + 3, &[]);
+            let stub = self.stub(site.clone());
+            self.buffer.jump_if_rcx(stub);
+        }
+        site.at = self.buffer.here();
+        site.what = What::Ends(Why::Fault);
+        self.note(site);
+        self.buffer.put(&[0x48, 0x8b, 0x0c, 0x24]);
+        self.return_to(op.rip, released);
+    }
+
+    /// `lea rsp, [rsp + imm32]`
+    fn release(&mut self, bytes: u32) {
+        self.buffer.put(&[0x48, 0x8d, 0xa4, 0x24]);
+        self.buffer.put(&bytes.to_le_bytes());
+    }
+
+    /// Goes to the address in RCX, which was on the stack. RCX itself is in its slot.
+    fn return_to(&mut self, rip: u64, released: u32) {
+        self.buffer.store(TARGET, RCX);
+        self.release(released);
+        self.dispatch(rip, u64::from(released));
+    }
+
     /// The end of the block.
     fn finish(&mut self, state: State, mode: Mode) -> Option<Edge> {
         let mut state = state;
         let block = self.block;
         let last = self.body();
-        if self.count == Count::AtEnd && !state.counted {
-            self.count_live(&mut state);
+        if let End::Branch { taken, next } = block.end {
+            let op = block.ops.get(last)?;
+            if self.count == Count::Live(last) && mode == Mode::Ordinary {
+                self.count_live(last, &mut state);
+            }
+            self.pay_before(op, &mut state);
+            return self.branch(last, op, [taken, next], &mut state, mode);
         }
-        // What is known of AF goes on to the blocks that follow; the rest is put right here.
-        let known = Owed { ones: state.owed.ones & AF, ..Owed::default() };
-        let op = block.ops.get(last);
+        if let End::Leave(rip) = block.end {
+            let mut site = self.site(rip, self.place(last, &state), &state, What::Ends(Why::Leave));
+            site.idling = block.idling;
+            self.trap(site);
+            return None;
+        }
+        if self.count == Count::Live(last) && mode == Mode::Ordinary {
+            self.count_live(last, &mut state);
+        }
+        let rip = block.ops.get(last).map_or(0, |op| op.rip);
+        if mode == Mode::Stalling {
+            let (rip, idling) = match block.end {
+                End::Next(next) => (next, block.idling),
+                _ => (rip, Idling::default()),
+            };
+            let mut site = self.site(rip, self.place(last, &state), &state, What::Ends(Why::Stalling));
+            site.idling = idling;
+            self.trap(site);
+            return None;
+        }
         let indirect = matches!(block.end, End::Return { .. } | End::Jump | End::CallThrough { .. });
-        let reads = op.map_or(0, |op| op.effect.reads);
-        let stays = matches!(block.end, End::Leave(_)) || matches!(mode, Mode::Ends(_)) && !self.ticks();
-        if !stays && (state.owed != known || reads & known.ones != 0 || (indirect && known.ones != 0)) {
+        if state.owed != (Owed { ones: state.owed.ones & AF, ..Owed::default() }) || indirect {
             self.pay(&mut state);
         }
-        match (block.end, mode) {
-            (End::Leave(rip), _) => {
-                let mut site = self.site(rip, self.place(last, &state), &state, What::Ends(Why::Leave));
-                site.idling = block.idling;
-                self.trap(site);
-                None
-            }
-            (End::Branch { taken, next }, _) => self.branch(op?, taken, next, &state, mode),
-            (End::Next(rip), Mode::Ends(why)) => {
-                let mut site = self.site(rip, self.place(last, &state), &state, What::Ends(why));
-                site.idling = block.idling;
-                self.trap(site);
-                None
-            }
-            (_, Mode::Ends(why)) => {
-                let site = self.site(op?.rip, self.place(last, &state), &state, What::Ends(why));
-                self.trap(site);
-                None
-            }
-            (End::Next(rip), Mode::Ordinary) => {
+        if self.ticks() > 0 {
+            self.recount(state.counted, self.whole());
+            state.counted = self.whole();
+            let (_, steps) = self.position(self.len());
+            self.buffer.store_constant(OFFSET, steps as u32 * STEP);
+        }
+        match block.end {
+            End::Next(rip) => {
                 let key = self.successor(rip, false, &state);
                 Some(self.edge(key, &state, block.idling, Why::Untranslated).0)
             }
-            (End::Call { target, back }, Mode::Ordinary) => {
+            End::Call { target, back } => {
                 self.push(back, last, &state, None);
                 let key = self.successor(target, false, &state);
                 Some(self.edge(key, &state, Idling::default(), Why::Untranslated).0)
             }
-            (End::Return { release }, Mode::Ordinary) => {
+            End::Return { release } => {
                 self.buffer.store(S0, RCX);
                 self.fault(last, &state, None);
                 // mov rcx, [rsp]
                 self.buffer.put(&[0x48, 0x8b, 0x0c, 0x24]);
-                self.buffer.store(TARGET, RCX);
-                let released = 8 + u32::from(release);
-                // lea rsp, [rsp + imm32]
-                self.buffer.put(&[0x48, 0x8d, 0xa4, 0x24]);
-                self.buffer.put(&released.to_le_bytes());
-                self.dispatch(op?.rip, u64::from(released));
+                self.return_to(rip, 8 + u32::from(release));
                 None
             }
-            (End::Jump, Mode::Ordinary) => {
-                self.load_target(op?, last, &state);
-                self.dispatch(op?.rip, 0);
+            End::Jump => {
+                self.load_target(block.ops.get(last)?, last, &state);
+                self.dispatch(rip, 0);
                 None
             }
-            (End::CallThrough { back }, Mode::Ordinary) => {
-                self.load_target(op?, last, &state);
+            End::CallThrough { back } => {
+                self.load_target(block.ops.get(last)?, last, &state);
                 self.check_target(last, &state);
                 self.push(back, last, &state, Some((RCX, Spilled::Number(0))));
-                self.dispatch(op?.rip, 0);
+                self.dispatch(rip, 0);
                 None
             }
+            End::Branch { .. } | End::Leave(_) => None,
         }
     }
 
-    /// A conditional branch.
-    fn branch(&mut self, op: &Op, taken: u64, next: u64, state: &State, mode: Mode) -> Option<Edge> {
-        let why = match mode {
-            Mode::Ordinary => Why::Untranslated,
-            Mode::Ends(why) => why,
-        };
-        let keys = [taken, next].map(|rip| self.successor(rip, true, state));
-        let mut short = op.bytes().to_vec();
-        let conditional = op.insn.is_jcc_short_or_near();
-        let condition = opcode(&short).and_then(|at| match short.get(at) {
-            Some(0x0f) => short.get(at + 1).copied(),
-            byte => byte.copied(),
-        });
-        if conditional {
-            short = vec![0x70 | condition.unwrap_or(0) & 15, 0];
+    /// The conditional branch at the end, by where it leads taken and not taken.
+    fn branch(&mut self, at: usize, op: &Op, ways: [u64; 2], state: &mut State, mode: Mode) -> Option<Edge> {
+        if mode == Mode::Single {
+            self.count_single(at, op, ways, state);
         }
-        if let Mode::Ends(_) = mode {
-            // Over one trap to the other.
-            if let Some(distance) = short.last_mut() {
-                *distance = 2;
-            }
-            self.buffer.put(&short);
-            for key in [keys[1], keys[0]] {
-                let place = Place { fresh: true, ..Place::default() };
-                let site = self.site(key.rip, place, state, What::Ends(why));
-                self.trap(site);
-            }
-            return None;
-        }
-        let (mut to_taken, taken_stub) = self.edge(keys[0], state, Idling::default(), why);
-        let (mut to_next, next_stub) = self.edge(keys[1], state, Idling::default(), why);
-        if conditional {
-            to_taken.at = self.buffer.jump_if(condition.unwrap_or(0) & 15, taken_stub);
+        let keys = ways.map(|rip| self.successor(rip, true, state));
+        let (mut to_taken, taken_stub) = self.edge(keys[0], state, Idling::default(), Why::Untranslated);
+        let (mut to_next, next_stub) = self.edge(keys[1], state, Idling::default(), Why::Untranslated);
+        if op.insn.is_jcc_short_or_near() {
+            to_taken.at = self.buffer.jump_if(condition(op), taken_stub);
             self.edges.push(to_taken);
             return Some(to_next);
         }
+        let mut short = short(op);
         // Over a jump.
         if let Some(distance) = short.last_mut() {
             *distance = 5;
@@ -738,10 +916,10 @@ impl<'c, 'b> Compiler<'c, 'b> {
             self.buffer.put(&(back as u32).to_le_bytes());
             return;
         }
-        let section = self.buffer.select(Section::Cold);
+        let (section, around) = self.step_aside();
         let constant = self.buffer.here();
         self.buffer.put(&back.to_le_bytes());
-        self.buffer.select(section);
+        self.step_back(section, around);
         self.fault(at, state, restore);
         self.buffer.relative(&[0xff], 6, self.buffer.address(constant), &[]);
     }
@@ -798,21 +976,52 @@ impl<'c, 'b> Compiler<'c, 'b> {
 /// Where the table leads for a block that indirect branches lead to: to the block if it is that, else on to `other`, with RCX
 /// still in its slot. The block follows.
 pub(super) fn prologue(buffer: &mut Buffer<'_>, rip: u64, other: u32) {
+    buffer.load(RCX, TARGET);
+    compare(buffer, rip);
+    buffer.jump_if_rcx(other);
+    buffer.load(RCX, S0);
+}
+
+/// Makes RCX 0 if it is that address, and something else if not.
+fn compare(buffer: &mut Buffer<'_>, rip: u64) {
     let negative = rip.wrapping_neg();
     if negative as i64 == i64::from(negative as u32 as i32) {
-        buffer.load(RCX, TARGET);
+        // lea rcx, [rcx + disp32]
         buffer.put(&[0x48, 0x8d, 0x89]);
         buffer.put(&(negative as u32).to_le_bytes());
     } else {
         buffer.store(S1, RDX);
-        buffer.load(RDX, TARGET);
-        buffer.constant(RCX, negative);
+        buffer.constant(RDX, negative);
         // lea rcx, [rcx + rdx]
         buffer.put(&[0x48, 0x8d, 0x0c, 0x11]);
         buffer.load(RDX, S1);
     }
-    buffer.jump_if_rcx(other);
-    buffer.load(RCX, S0);
+}
+
+/// What something comes to in [`LEFT`].
+fn units(counted: Counted) -> u32 {
+    (counted.ticks as u32).wrapping_mul(TICK as u32).wrapping_add(counted.instructions as u32)
+}
+
+/// What is added to [`LEFT`] when it has counted one and is to have counted the other, with its sign.
+fn difference(from: Counted, to: Counted) -> u32 {
+    units(from).wrapping_sub(units(to))
+}
+
+/// The low four bits of a conditional jump's opcode.
+fn condition(op: &Op) -> u8 {
+    let bytes = op.bytes();
+    let at = opcode(bytes).unwrap_or(0);
+    let byte = match bytes.get(at) {
+        Some(0x0f) => bytes.get(at + 1),
+        byte => byte,
+    };
+    byte.copied().unwrap_or(0) & 15
+}
+
+/// A conditional branch in its short form, with its distance last.
+fn short(op: &Op) -> Vec<u8> {
+    if op.insn.is_jcc_short_or_near() { vec![0x70 | condition(op), 0] } else { op.bytes().to_vec() }
 }
 
 /// What is there for indirect branches that miss.
@@ -839,20 +1048,22 @@ fn opcode(bytes: &[u8]) -> Option<usize> {
 
 /// The best place to count a block.
 fn place_count(block: &Block) -> Count {
-    let body = match block.end {
-        End::Leave(_) => return Count::Nowhere,
-        End::Next(_) => block.ops.len(),
-        _ => block.ops.len().saturating_sub(1),
+    let first = block.ops.iter().position(|op| matches!(op.inner, Inner::Branch { .. }));
+    let end = match (first, block.end) {
+        (Some(first), _) => first,
+        (None, End::Leave(_)) => return Count::Nowhere,
+        (None, End::Next(_)) => block.ops.len(),
+        (None, _) => block.ops.len().saturating_sub(1),
     };
-    let body = block.ops.get(..body).unwrap_or(&[]);
+    let before = block.ops.get(..end).unwrap_or(&[]);
     let overwrites = |op: &Op| op.effect.kills == ALL && op.effect.reads == 0;
-    if let Some(at) = body.iter().rposition(|op| overwrites(op) && !op.faults) {
+    if let Some(at) = before.iter().rposition(|op| overwrites(op) && !op.faults) {
         return Count::Before(at);
     }
-    let split = body.iter().enumerate().rev().find_map(|(at, op)| {
+    let split = before.iter().enumerate().rev().find_map(|(at, op)| {
         (overwrites(op) && op.faults).then(|| split(op)).flatten().map(|split| Count::Within(at, split))
     });
-    split.unwrap_or(Count::AtEnd)
+    split.unwrap_or(Count::Live(end))
 }
 
 /// An instruction that only reads memory, in two.

@@ -56,7 +56,7 @@ pub struct Slots {
 }
 
 /// A tick in [`Slots::left`]. The instructions counted there never come to as much: see [`MAX_TICKS`].
-pub(super) const TICK: u64 = 1 << 30;
+pub(super) const TICK: u64 = 1 << 28;
 /// Instructions in a block at the most.
 pub(super) const MAX_INSTRUCTIONS: usize = 64;
 /// The longest budget of ticks.

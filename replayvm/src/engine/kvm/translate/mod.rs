@@ -30,7 +30,7 @@ pub use block::Idling;
 pub use layout::{Area, Layout, Slots, TABLE_BYTES};
 pub use recover::{Recovered, Why};
 
-use block::{End, Reader};
+use block::Reader;
 use compile::Compiler;
 use emit::{Buffer, Ends};
 use layout::{MAX_TICKS, STEP, TICK};
@@ -40,7 +40,7 @@ use recover::{Sites, What};
 /// Room in each section for the largest block.
 const RESERVE: usize = 32 << 10;
 /// Blocks that are translated at once at the most.
-const BATCH: usize = 48;
+const BATCH: usize = 16;
 const PAGE: u64 = 0x1000;
 
 /// Where guest code comes from.
@@ -172,9 +172,7 @@ impl Translator {
             first = false;
             let idles = block.ops.iter().all(block::Op::idles);
             self.links.add(key, Known { at: buffer.here(), idles }, buffer);
-            if let End::Call { back, .. } | End::CallThrough { back } = block.end
-                && back & !(PAGE - 1) == page
-            {
+            for back in block.backs().filter(|back| back & !(PAGE - 1) == page) {
                 batch.backs.push(back);
                 batch.work.push(Key::at(back));
             }
