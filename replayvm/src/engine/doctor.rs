@@ -3,6 +3,7 @@
 //! Nothing is believed that can be tried: single-stepping counts as there when three instructions have been stepped in a
 //! scratch machine and left what they should.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use recorder::Position;
@@ -181,10 +182,14 @@ pub(super) fn host_has_the_flags_profile() -> bool {
     FLAGS_PROFILE == "zen" && vendor == "AuthenticAMD" && family >= 0x17
 }
 
-/// Whether this host steps: every mode is tried.
+/// Whether this host steps: every mode is tried, until it has once worked in all.
 pub(super) fn check_stepping() -> Result<(), Unusable> {
-    for mode in SCRATCH_MODES {
-        try_stepping(mode, 1)?;
+    static WORKS: OnceLock<()> = OnceLock::new();
+    if WORKS.get().is_none() {
+        for mode in SCRATCH_MODES {
+            try_stepping(mode, 1)?;
+        }
+        WORKS.get_or_init(|| ());
     }
     Ok(())
 }

@@ -8,6 +8,8 @@
 mod corpora;
 /// What the host offers.
 mod doctor;
+/// Where an emulated processor errs.
+mod emulated;
 /// Small guests.
 mod guest;
 /// Random instructions in lockstep.
