@@ -12,12 +12,28 @@ use crate::ENGINES;
 use crate::report::{ENDED, ENTIRE, MODULE, TEST};
 
 const QEMU: &str = "qemu-system-x86_64";
-/// A guest that has not ended by then hangs. It takes a minute or two.
-const TIME_LIMIT: Duration = Duration::from_secs(600);
-/// Seconds after which the guest itself ends a test, so that it has a name.
-const TEST_SECONDS: u32 = 240;
-/// How much less the suite does here: each step of KVM costs a hundred times as much under emulation.
-const LESS: &str = "REPLAYVM_CONFORMANCE_TICKS=500 REPLAYVM_FORMS_TICKS=2000 REPLAYVM_RANDOM_STEPS=3000";
+/// How much the suite does, and how long it may take.
+struct Form {
+    /// Variables that make the suite do less than on a host.
+    less: &'static str,
+    /// Seconds after which the guest itself ends a test, so that it has a name.
+    test_seconds: u32,
+    /// A guest that has not ended by then hangs.
+    limit: Duration,
+}
+
+/// All that the suite does on a host costs ten times as long under emulation.
+const LONG: Form = Form { less: "", test_seconds: 1800, limit: Duration::from_secs(3600) };
+/// Takes a minute or two.
+const SHORT: Form = Form {
+    less: "REPLAYVM_CONFORMANCE_TICKS=500 REPLAYVM_FORMS_TICKS=2000 REPLAYVM_RANDOM_STEPS=3000",
+    test_seconds: 300,
+    limit: Duration::from_secs(900),
+};
+
+fn form() -> Form {
+    if std::env::var_os("REPLAYVM_SOAK").is_some() { LONG } else { SHORT }
+}
 
 /// The suite, and what the guest needs to run it.
 pub struct Suite {
@@ -55,12 +71,13 @@ pub fn suite() -> Option<Suite> {
 /// What the guest does: each test in a process of its own, between two lines that `report` looks for.
 fn job() -> String {
     let engines = ENGINES.join(" ");
+    let Form { less, test_seconds, .. } = form();
     format!(
-        "export {LESS} REPLAYVM_REQUIRED_ENGINES='{engines}'\n\
+        "export {less} REPLAYVM_REQUIRED_ENGINES='{engines}'\n\
          ls /sys/module | grep '^kvm_' | sed 's/^/{MODULE}/'\n\
          while read -r test; do\n\
              echo \"{TEST}$test\"\n\
-             timeout -s KILL {TEST_SECONDS} conformance --exact \"$test\" --nocapture --test-threads=1 </dev/null 2>&1\n\
+             timeout -s KILL {test_seconds} conformance --exact \"$test\" --nocapture --test-threads=1 </dev/null 2>&1\n\
              echo \"{ENDED}$?\"\n\
          done </tests\n\
          echo '{ENTIRE}'"
@@ -78,6 +95,6 @@ pub fn run(suite: &Suite) -> String {
     qemu.arg("-kernel").arg(&suite.kernel).arg("-initrd").arg(&initrd);
     // Only what the suite says is to be on the serial port, and a panic ends QEMU.
     qemu.args(["-append", "console=ttyS0 quiet loglevel=0 panic=-1 mitigations=off"]);
-    let finished = Replayvm::from_command(qemu).within(TIME_LIMIT).run().exits(0);
+    let finished = Replayvm::from_command(qemu).within(form().limit).run().exits(0);
     finished.stdout.replace('\r', "")
 }
