@@ -11,9 +11,10 @@ use std::sync::OnceLock;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cargo_metadata::Message;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::cargo::executable;
 
 /// A command that takes longer hangs. Far more than any run needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -25,40 +26,7 @@ pub fn binary() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    // TARGET/PROFILE/deps/TEST, or TARGET/TRIPLE/PROFILE/deps/TEST: cargo is told the first two parts and tells us the rest.
-    let test = std::env::current_exe().expect("a test knows its own file");
-    let profile_folder = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
-    let profile = match profile_folder.file_name().and_then(OsStr::to_str).expect("a profile has a name") {
-        "debug" => "dev",
-        other => other,
-    };
-    let mut target = profile_folder.parent().expect("a profile lies in a target folder");
-    // Cargo tags the target folder itself, and not the folder of a triple in it.
-    let untagged = Some(target).filter(|folder| !folder.join("CACHEDIR.TAG").exists());
-    let triple = untagged.and_then(Path::file_name);
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args([
-        "build",
-        "--package=replayvm-cli",
-        "--bin=replayvm",
-        "--message-format=json-render-diagnostics",
-        "--profile",
-        profile,
-    ]);
-    if let Some(triple) = triple {
-        cargo.arg("--target").arg(triple);
-        target = target.parent().expect("a triple lies in a target folder");
-    }
-    let output = cargo.arg("--target-dir").arg(target).stderr(Stdio::inherit()).output().expect("cargo runs");
-    assert!(output.status.success(), "the command does not build");
-    Message::parse_stream(output.stdout.as_slice())
-        .filter_map(|message| match message.expect("cargo speaks JSON") {
-            Message::CompilerArtifact(artifact) if artifact.target.name == "replayvm" => artifact.executable,
-            _ => None,
-        })
-        .last()
-        .expect("cargo has built the command")
-        .into()
+    executable("replayvm", &["build", "--package=replayvm-cli", "--bin=replayvm"], &[])
 }
 
 /// The command with these arguments.
@@ -86,6 +54,12 @@ impl Replayvm {
     /// It may take long: many runs, or a long one.
     pub fn patiently(mut self) -> Self {
         self.patience *= 20;
+        self
+    }
+
+    /// It must have ended after so long.
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 

@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+/// Building with cargo.
+mod cargo;
 /// Building the command and running it.
 mod command;
 /// What the host has, and what else it does.
@@ -24,6 +26,7 @@ pub mod random;
 /// What a person types to gdb, and what they see.
 pub mod scenario;
 
+pub use cargo::executable;
 pub use command::{Finished, Replayvm, Running, binary, replayvm};
 pub use host::{Busy, is_installed};
 pub use pty::{Attributes, Person};

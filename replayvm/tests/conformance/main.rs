@@ -8,6 +8,8 @@
 mod corpora;
 /// What the host offers.
 mod doctor;
+/// Where an emulated processor errs.
+mod emulated;
 /// The rules of entry.
 mod entry;
 /// Small guests.

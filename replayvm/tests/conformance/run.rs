@@ -9,14 +9,29 @@ use replayvm::machine::Machine;
 /// Engines that the suite runs on; the first is the reference.
 const ENGINES: &[&str] = &["plain", "soft", "kvm", "step", "lockstep"];
 
+/// Engines, separated by blanks, that this host must have: without one of them a test fails.
+const REQUIRED: &str = "REPLAYVM_REQUIRED_ENGINES";
+
+/// The engine of that name for a machine, or `None` after saying that it is skipped and why.
+pub fn if_available(name: &str, machine: &Machine) -> Option<Box<dyn Engine>> {
+    match engine::by_name(name, machine) {
+        Ok(engine) => Some(engine),
+        Err(EngineError::Unavailable { engine, why }) => {
+            let required = std::env::var(REQUIRED).unwrap_or_default();
+            assert!(!required.split_whitespace().any(|required| required == name), "no engine {name}: {why}");
+            eprintln!("SKIPPED on engine `{engine}`: {why}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// Runs a body on every engine that this host has.
 pub fn on_every_engine(mut body: impl FnMut(&str)) {
     let machine = super::guest::real(|_| {});
     for &name in ENGINES {
-        match engine::by_name(name, &machine) {
-            Ok(_) => body(name),
-            Err(EngineError::Unavailable { engine, why }) => eprintln!("SKIPPED on engine `{engine}`: {why}"),
-            Err(error) => panic!("{error}"),
+        if if_available(name, &machine).is_some() {
+            body(name);
         }
     }
 }

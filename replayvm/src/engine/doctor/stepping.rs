@@ -1,6 +1,7 @@
 //! Single-stepping, tried in each mode of the CPU: it counts as there when three instructions have been stepped in a scratch
 //! machine and left what they should.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use recorder::Position;
@@ -37,10 +38,14 @@ pub(super) fn stepping_facts(features: Features) -> Vec<SteppingFacts> {
         .collect()
 }
 
-/// Whether this host steps: every mode is tried.
+/// Whether this host steps: every mode is tried, until it has once worked in all.
 pub(in crate::engine) fn check_stepping() -> Result<(), Unusable> {
-    for mode in SCRATCH_MODES {
-        try_stepping(mode, 1)?;
+    static WORKS: OnceLock<()> = OnceLock::new();
+    if WORKS.get().is_none() {
+        for mode in SCRATCH_MODES {
+            try_stepping(mode, 1)?;
+        }
+        WORKS.get_or_init(|| ());
     }
     Ok(())
 }
