@@ -30,6 +30,7 @@ pub use columns::DecodeError;
 pub use description::{BootKind, Disk, End, EndReason, Image, ImageRole, MachineDescription, RULES_VERSION};
 pub use event::Event;
 pub use exit::{Exit, ExitKind};
+pub use format::MAX_IMAGE_BYTES;
 pub use format::frame::{FrameKind, Problem};
 pub use format::header::{FORMAT_VERSION, FileHeader, FileKind, HeaderError, SNAPSHOT_FORMAT_VERSION};
 pub use format::pack::UnpackError;
