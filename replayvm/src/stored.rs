@@ -1,6 +1,7 @@
 //! What a file of ours holds of a machine beside its state: its description, its images. A recording and a snapshot alike.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -20,6 +21,12 @@ pub(crate) fn map(path: &Path) -> Result<(File, Mmap), OpenError> {
     // is open can end this process with a bus error, as with any mapped file; docs/trace-format.md says so.
     let mapping = unsafe { Mmap::map(&file) }.map_err(wrong)?;
     Ok((file, mapping))
+}
+
+/// Whether both are names of one file.
+pub(crate) fn is_same_file(path: &Path, other: &Path) -> bool {
+    let place = |path: &Path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    place(path).is_some_and(|here| place(other) == Some(here))
 }
 
 /// Whether this version can build the machine of a file.

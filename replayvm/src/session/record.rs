@@ -1,6 +1,6 @@
 //! Recording a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -17,6 +17,7 @@ use crate::engine::{self, Breakpoints, EngineError};
 use crate::machine::{ExitFilter, GuestImages, Machine, MachineError, RamError, RestoreError};
 use crate::recording::{OpenError, StartError};
 use crate::snapshot::OpenSnapshot;
+use crate::stored;
 
 /// Why a run could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum RecordError {
     /// The snapshot from which it begins.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The snapshot would be lost.
+    #[error("{0} is the snapshot itself")]
+    Snapshot(PathBuf),
     /// The state from which a forked run begins.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -137,6 +141,9 @@ impl RecordSession {
         host: Option<Receiver<Vec<u8>>>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, RecordError> {
+        if let Some(path) = path.filter(|path| stored::is_same_file(path, snapshot.path())) {
+            return Err(RecordError::Snapshot(path.to_owned()));
+        }
         let (mut driver, tracker) = snapshot.start(|machine| engine::by_name(&settings.engine, machine))?;
         let mut inputs = Live::new(settings.seed, settings.perturbation, host);
         inputs.stop_when(Arc::clone(&stop));

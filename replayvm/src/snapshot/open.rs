@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use recorder::{
-    Digest, Image, ImageRole, MachineDescription, Manifest, ReadError, Section, Snapshot, SnapshotError,
-};
+use recorder::{Digest, Image, ImageRole, MachineDescription, Manifest, ReadError, Snapshot, SnapshotError};
 
 use super::without_nested;
 use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker};
@@ -20,6 +18,7 @@ pub struct OpenSnapshot {
     path: PathBuf,
     snapshot: Snapshot,
     checkpoint: Checkpoint,
+    virtual_ns: u64,
     store: PageStore,
     disks: DiskPaths,
 }
@@ -72,9 +71,10 @@ impl OpenSnapshot {
             let why = format!("it says {instructions}, the CPU has retired {}", machine.instructions());
             return Err(wrong(SnapshotError::Field { field: "instructions", why }));
         }
+        let virtual_ns = machine.platform.clock.ns_at(at.tick);
         let checkpoint = Checkpoint { position: at, sections, pages };
         let disks = DiskPaths::default();
-        Ok(Self { path: path.to_owned(), snapshot, checkpoint, store, disks })
+        Ok(Self { path: path.to_owned(), snapshot, checkpoint, virtual_ns, store, disks })
     }
 
     /// Looks for disk images that are not in the snapshot here first.
@@ -100,10 +100,10 @@ impl OpenSnapshot {
         self.snapshot.description()
     }
 
-    /// Sections of the machine's state.
+    /// Virtual time in nanoseconds since power-on.
     #[must_use]
-    pub fn sections(&self) -> &[Section] {
-        self.snapshot.sections()
+    pub fn virtual_ns(&self) -> u64 {
+        self.virtual_ns
     }
 
     /// Pages that are not zeros: of RAM, and of what the guest has written to its disks.

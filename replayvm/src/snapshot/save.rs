@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use recorder::{
@@ -13,6 +13,7 @@ use recorder::{
 use crate::checkpoint::PageMap;
 use crate::machine::{Machine, RamError};
 use crate::recording::OpenRecording;
+use crate::stored;
 use crate::timeline::Timeline;
 
 /// Why a snapshot could not be saved. There is no new file then, and an old one is as it was.
@@ -129,8 +130,7 @@ fn check_target(path: &Path, recording: &Path) -> Result<(), SaveError> {
     if !target.is_file() {
         return Err(SaveError::NotAFile(path.to_owned()));
     }
-    let source = std::fs::metadata(recording);
-    if source.is_ok_and(|source| (source.dev(), source.ino()) == (target.dev(), target.ino())) {
+    if stored::is_same_file(path, recording) {
         return Err(SaveError::Source(path.to_owned()));
     }
     Ok(())
