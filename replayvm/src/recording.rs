@@ -34,7 +34,7 @@ pub enum OpenError {
         source: ReadError,
     },
     /// What is in a snapshot.
-    #[error("{path} is not used")]
+    #[error("{path} cannot be used")]
     Snapshot {
         /// Which.
         path: PathBuf,

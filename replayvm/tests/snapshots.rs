@@ -155,6 +155,41 @@ fn the_same_seed_goes_the_same_way_and_another_seed_another() {
 }
 
 #[test]
+fn with_one_seed_a_run_is_the_branch_from_there_and_goes_the_same_way_wherever_it_is_taken_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut chance = 0;
+    for (guest, from_tick) in [("lost-update", 20_000), ("hash-collision", 0), ("process-race", 20_000)] {
+        let settings = Settings { limit_ticks: 60_000, checkpoint_ticks: 10_000, ..settings() };
+        let (path, _) = record(folder.path(), &corpora_guest(guest), &settings, None);
+        let at = Position::new(from_tick, 2);
+        let out = folder.path().join("out.rvs");
+        snapshot_at(&path, at, &out).unwrap();
+        let second = folder.path().join("second.rvm");
+        let settings = Settings { seed: 21, ..settings };
+        let outcome = resume(&out, Some(&second), &settings).unwrap();
+
+        let mut branch = Timeline::open(&path).unwrap();
+        branch.seek(at, &mut unsupervised()).unwrap();
+        branch.fork(21).unwrap();
+        branch.seek(outcome.end.position, &mut unsupervised()).unwrap();
+        let mut recorded = Timeline::open(&second).unwrap();
+        recorded.seek(outcome.end.position, &mut unsupervised()).unwrap();
+        assert_eq!(branch.position(), recorded.position());
+        assert_eq!(branch.machine().save(), recorded.machine().save(), "{guest}");
+
+        // Out of the recording of the run, at places that its chance has shaped.
+        let events: Vec<_> = recorded.opened().inputs().events().iter().map(|(at, _)| *at).collect();
+        chance += events.len();
+        for from in [events[events.len() / 2], Position::new(outcome.end.position.tick - 5_000, 1)] {
+            let third = folder.path().join("third.rvs");
+            snapshot_at(&second, from, &third).unwrap();
+            assert_eq!(resume(&third, None, &settings).unwrap().end, outcome.end, "{guest} from {from}");
+        }
+    }
+    assert!(chance > 10, "{chance}");
+}
+
+#[test]
 fn a_run_that_is_recorded_replays_is_walked_and_gives_snapshots_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { limit_ticks: 40_000, checkpoint_ticks: 3_000, ..settings() };

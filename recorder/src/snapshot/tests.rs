@@ -455,3 +455,10 @@ fn a_change_that_all_other_checksums_cover_breaks_the_seal() {
     draft.manifest(|frame| frame.manifest.source.hash[0] ^= 1);
     assert!(Snapshot::open(draft.sealed()).is_ok());
 }
+
+#[test]
+fn the_archived_layouts_have_the_sizes_that_the_format_describes() {
+    assert_eq!(size_of::<ArchivedManifestFrame>(), 124);
+    assert_eq!(size_of::<ArchivedSectionEntry>(), 36);
+    assert_eq!(size_of::<ArchivedSeal>(), 40);
+}

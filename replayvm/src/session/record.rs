@@ -130,7 +130,7 @@ impl RecordSession {
     }
 
     /// Goes on from a snapshot, as the machine that it is of; into a new recording that begins there, if there is a `path`.
-    /// What else `settings` say of a machine is of no account. Setting `stop` ends the run early, as a good one.
+    /// What else `settings` say of a machine is of no account. The seed decides by position, as in a branch. Setting `stop` ends the run early, as a good one.
     ///
     /// # Errors
     /// The machine cannot be had here, or the file cannot be written.
@@ -145,7 +145,7 @@ impl RecordSession {
             return Err(RecordError::Snapshot(path.to_owned()));
         }
         let (mut driver, tracker) = snapshot.start(|machine| engine::by_name(&settings.engine, machine))?;
-        let mut inputs = Live::new(settings.seed, settings.perturbation, host);
+        let mut inputs = Live::by_position(settings.seed, settings.perturbation, host);
         inputs.stop_when(Arc::clone(&stop));
         inputs.wait_in_real_time(settings.realtime);
         let platform = &mut driver.machine.platform;
