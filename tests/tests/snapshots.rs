@@ -9,8 +9,8 @@ use corpora::linux::{find, required};
 use recorder::Recording;
 use replayvm_tests::damage::{copy_damaged, first_page, frames, header, patch_header};
 use replayvm_tests::{
-    Finished, Scene, end_of, every_reader_refuses, folder, info, path_text, position, record, replay_end,
-    replayvm,
+    Finished, Person, Scene, end_of, every_reader_refuses, folder, info, path_text, position, record,
+    replay_end, replayvm,
 };
 use tempfile::TempDir;
 
@@ -341,4 +341,12 @@ fn a_shell_that_waits_at_its_prompt_is_told_something_else_each_time() {
         assert!(finished.stdout.contains("passed (power off)"), "{finished}");
         assert_eq!(replay_end(&run(["replay", path_text(&second)]).exits(0)), end_of(&info(&second)));
     }
+    // And by a person.
+    let mut person = Person::at(&["run", path_text(&snapshot)]);
+    person.sees("linux-shell: Ctrl-A X leaves");
+    person.types("echo $((6 * 7))\r");
+    person.sees("\n42");
+    person.types("exit\r");
+    let (finished, seen, _) = person.leaves();
+    assert!(finished.exits(0).signal().is_none() && seen.contains("passed (power off)"), "{seen}");
 }
