@@ -1,4 +1,4 @@
-//! What a recording is: where things happened, what happened, and the file that says so.
+//! What a recording is: where things happened, what happened, and the file that says so. And a snapshot, which is one state of it.
 //!
 //! A leaf: it knows nothing of KVM, of a CPU or of a device.
 #![forbid(unsafe_code)]
@@ -21,6 +21,8 @@ mod position;
 mod reader;
 /// Named, versioned pieces of machine state.
 mod section;
+/// One state of a machine as a file.
+mod snapshot;
 /// From a run to a file.
 mod writer;
 
@@ -28,8 +30,9 @@ pub use columns::DecodeError;
 pub use description::{BootKind, Disk, End, EndReason, Image, ImageRole, MachineDescription, RULES_VERSION};
 pub use event::Event;
 pub use exit::{Exit, ExitKind};
+pub use format::MAX_IMAGE_BYTES;
 pub use format::frame::{FrameKind, Problem};
-pub use format::header::{FORMAT_VERSION, FileHeader, HeaderError};
+pub use format::header::{FORMAT_VERSION, FileHeader, FileKind, HeaderError, SNAPSHOT_FORMAT_VERSION};
 pub use format::pack::UnpackError;
 pub use page::{PAGE_BYTES, Page, PageHash, ZERO_PAGE};
 pub use position::{ParsePositionError, Position};
@@ -38,4 +41,5 @@ pub use reader::{
     RecoveryReason, Statistics,
 };
 pub use section::{Digest, Section};
+pub use snapshot::{Manifest, NewSnapshot, Part, SectionEntry, Snapshot, SnapshotError, Source};
 pub use writer::{CheckpointRecord, PageContents, RecordingWriter, WriteError};

@@ -16,6 +16,10 @@ pub mod machine;
 pub mod recording;
 /// Recording and replaying.
 pub mod session;
+/// One state of a machine as a file.
+pub mod snapshot;
+/// What a file holds of a machine beside its state.
+mod stored;
 /// Names for addresses.
 pub mod symbols;
 /// A cursor over a recording: seek, step, run, reverse.

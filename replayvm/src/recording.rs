@@ -1,19 +1,18 @@
 //! A recording opened for replay: its file mapped, its events and the maps of its checkpoints in memory.
 
-use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use memmap2::Mmap;
-use recorder::{BootKind, Event, ImageRole, Position, ReadError, Recording};
+use recorder::{Event, Position, ReadError, Recording, SnapshotError};
 
 use crate::checkpoint::{Checkpoint, PageMap, PageStore, RamTracker, StoreError, WrittenLists};
 use crate::engine::Engine;
 use crate::machine::{
-    self, DiskError, DiskImage, DiskPaths, GuestImages, Machine, MachineError, Module, RestoreError,
+    self, DiskError, DiskImage, DiskPaths, GuestImages, Machine, MachineError, RestoreError,
 };
 use crate::session::{Driver, Replayed, Rewindable};
+use crate::stored;
 
 /// Why a recording cannot be opened or a machine not be put where it says.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +32,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Why.
         source: ReadError,
+    },
+    /// What is in a snapshot.
+    #[error("{path} cannot be used")]
+    Snapshot {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: SnapshotError,
     },
     /// It ends before the first checkpoint.
     #[error("{path} holds no checkpoint: the recording stopped before the guest started")]
@@ -107,7 +114,7 @@ pub enum OpenError {
 }
 
 /// Ticks that no run comes to, far below where counting overflows.
-const MAX_TICK: u64 = 1 << 62;
+pub(crate) const MAX_TICK: u64 = 1 << 62;
 
 /// A recording, ready to be replayed from any of its checkpoints. Clones share it.
 #[derive(Debug, Clone)]
@@ -129,21 +136,10 @@ impl OpenRecording {
     /// # Errors
     /// The file cannot be read, is no recording, or is damaged before its first checkpoint.
     pub fn open(path: &Path) -> Result<(Self, PageStore), OpenError> {
-        let wrong_file = |source| OpenError::File { path: path.to_owned(), source };
         let wrong = |source| OpenError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(wrong_file)?;
-        if file.metadata().map_err(wrong_file)?.is_dir() {
-            return Err(wrong_file(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
-        }
-        // SAFETY: the mapping is read-only and every use of its bytes is checked. Somebody who cuts the file short while it
-        // is open can end this process with a bus error, as with any mapped file; docs/trace-format.md says so.
-        let mapping = unsafe { Mmap::map(&file) }.map_err(wrong_file)?;
+        let (file, mapping) = stored::map(path)?;
         let recording = Recording::open(mapping).map_err(wrong)?;
-        let rules = recording.header().rules_version;
-        if rules != recorder::RULES_VERSION {
-            return Err(MachineError::Rules(rules).into());
-        }
-        machine::check(recording.description())?;
+        stored::check(&recording)?;
         let at = recording.last_position();
         if at.tick > MAX_TICK {
             return Err(OpenError::TooLong { path: path.to_owned(), at });
@@ -193,6 +189,11 @@ impl OpenRecording {
         self.disk_paths = None;
     }
 
+    /// The images of the machine's disks, once a machine has been started with them.
+    pub(crate) fn disk_images(&self) -> &[DiskImage] {
+        self.disks.get().map_or(&[], Vec::as_slice)
+    }
+
     /// The images of the machine's disks: those that the recording holds, and files compared with it, once.
     ///
     /// # Errors
@@ -201,19 +202,7 @@ impl OpenRecording {
         if let Some(disks) = self.disks.get() {
             return Ok(disks);
         }
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let disks = self.recording.description().disks.iter().map(|disk| {
-            if !disk.embedded {
-                return Ok(DiskImage::find(disk, folder, paths)?);
-            }
-            let same = |image: &recorder::Image| image.role == ImageRole::Disk && image.hash == disk.hash;
-            let index = self.recording.images().iter().position(same);
-            let index = index.ok_or_else(|| DiskError::NotEmbedded(disk.name.clone()))?;
-            let bytes = self.recording.image_bytes(index);
-            let bytes = bytes.map_err(|source| OpenError::Read { path: self.path.clone(), source })?;
-            Ok(DiskImage::embedded(disk, bytes.into_owned())?)
-        });
-        let disks = disks.collect::<Result<Vec<_>, OpenError>>()?;
+        let disks = stored::disk_images(&self.recording, &self.path, paths)?;
         Ok(self.disks.get_or_init(|| disks))
     }
 
@@ -255,22 +244,7 @@ impl OpenRecording {
     /// # Errors
     /// An image is damaged.
     pub fn images(&self) -> Result<GuestImages, ReadError> {
-        let mut images = GuestImages::default();
-        for (index, image) in self.recording.images().iter().enumerate() {
-            let bytes = self.recording.image_bytes(index)?.into_owned();
-            match image.role {
-                ImageRole::Module => images.modules.push(Module {
-                    name: image.name.clone(),
-                    command_line: image.command_line.clone(),
-                    bytes,
-                }),
-                ImageRole::Kernel => images.kernel = bytes,
-                ImageRole::Initrd => images.initrd = Some(bytes),
-                // Disks and symbols are not what a guest is booted from.
-                _ => {}
-            }
-        }
-        Ok(images)
+        stored::guest_images(&self.recording)
     }
 
     /// How many checkpoints there are.
@@ -332,22 +306,12 @@ impl OpenRecording {
         inputs: &mut Replayed,
         store: &PageStore,
     ) -> Result<(Driver, RamTracker), StartError> {
-        let description = self.recording.description();
         let disks = self.disk_paths.as_ref().map(|paths| self.disks(paths)).transpose()?;
-        let mut machine = Machine::bare(description).map_err(OpenError::from)?;
-        if let Some(disks) = disks {
-            machine.insert_disks(description, disks).map_err(OpenError::from)?;
-        }
-        if description.boot == BootKind::Firmware {
-            let images =
-                self.images().map_err(|source| OpenError::Read { path: self.path.clone(), source })?;
-            machine.attach(description, &images).map_err(OpenError::from)?;
-        }
+        let mut machine = stored::machine(&self.recording, &self.path, disks)?;
         machine.platform.entropy = inputs.entropy();
         let engine = engine(&machine)?;
-        let tracker = RamTracker::new(&machine.platform.ram);
+        let mut tracker = RamTracker::new(&machine.platform.ram);
         let mut driver = Driver { machine, engine };
-        let mut tracker = tracker;
         restore(&mut driver, &mut tracker, &self.checkpoint(0)?, inputs, store)?;
         Ok((driver, tracker))
     }
@@ -375,6 +339,19 @@ pub fn restore(
     inputs: &mut impl Rewindable,
     store: &PageStore,
 ) -> Result<(), OpenError> {
+    restore_state(driver, tracker, checkpoint, store)?;
+    inputs.stand_at(checkpoint.position);
+    driver.restored(inputs);
+    Ok(())
+}
+
+/// The same without its inputs: whoever has them tells the driver.
+pub(crate) fn restore_state(
+    driver: &mut Driver,
+    tracker: &mut RamTracker,
+    checkpoint: &Checkpoint,
+    store: &PageStore,
+) -> Result<(), OpenError> {
     let at = checkpoint.position;
     driver.machine.restore(&checkpoint.sections).map_err(|source| OpenError::Restore { at, source })?;
     let found = driver.machine.position();
@@ -383,8 +360,5 @@ pub fn restore(
     }
     tracker
         .restore(&mut driver.machine.platform.ram, &checkpoint.pages, store)
-        .map_err(|source| OpenError::Pages { at, source })?;
-    inputs.stand_at(at);
-    driver.restored(inputs);
-    Ok(())
+        .map_err(|source| OpenError::Pages { at, source })
 }

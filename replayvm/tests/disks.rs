@@ -16,17 +16,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use common::{record, replay, settings};
+use common::{digest, go_on_as_recorded, record, replay, run_to, settings};
 use iced_x86::code_asm::{CodeAssembler, al, byte_ptr, dword_ptr, dx, eax, esi, word_ptr};
 use recorder::{Event, Position, Recording, RecordingWriter};
+use replayvm::engine::SoftEngine;
 use replayvm::machine::{
     DiskError, DiskImage, DiskPaths, FIRST_HIDDEN_GFN, GuestImages, MachineError, PAGE_BYTES, Watch,
     WatchKind,
 };
-use replayvm::recording::{OpenError, StartError};
+use replayvm::recording::{OpenError, OpenRecording, StartError};
 use replayvm::session::{
     Divergence, Fork, RecordError, RecordSession, ReplayError, ReplaySession, SessionError, Settings, Start,
 };
+use replayvm::snapshot::{OpenSnapshot, save};
 use replayvm::timeline::{Landing, Reason, Stops, Timeline, TimelineError, unsupervised};
 
 const ENTRY: u64 = 0x10_0000;
@@ -632,5 +634,45 @@ fn a_checkpoint_without_the_section_of_a_disk_is_refused_by_name() {
         bare.restore(&sections).unwrap();
         let error = bare.restore(&without).expect_err("refused");
         assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_snapshot_has_what_was_written_and_the_images_that_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    for embed_up_to in [u64::MAX, 0] {
+        let path = changing(folder.path(), embed_up_to);
+        let image = folder.path().join("disk.img");
+        let (opened, _) = OpenRecording::open(&path).unwrap();
+        let end = opened.recording().end().unwrap().clone();
+        let middle = Position::new(end.position.tick / 2, 1);
+        for keep_up_to in [u64::MAX, 0] {
+            let whole = embed_up_to > 0 || keep_up_to > 0;
+            let out = folder.path().join("out.rvs");
+            let mut timeline = Timeline::open(&path).unwrap();
+            timeline.seek(middle, &mut unsupervised()).unwrap();
+            let saved = save(&mut timeline, &out, keep_up_to).unwrap();
+            assert_eq!(saved.disks_left_out.is_empty(), whole, "{saved:?}");
+            let mut snapshot = OpenSnapshot::open(&out).unwrap();
+            let (_, on_disks) = snapshot.pages();
+            assert!(on_disks >= 2, "bits, and what they tell of");
+            // The image goes away, and comes back under another name.
+            let elsewhere = folder.path().join("elsewhere.img");
+            fs::rename(&image, &elsewhere).unwrap();
+            let started = snapshot.start(|_| Ok(Box::new(SoftEngine::new())));
+            assert_eq!(started.is_ok(), whole);
+            if let Err(error) = started {
+                let missing = matches!(&error, StartError::Open(OpenError::Disk(DiskError::Missing { .. })));
+                assert!(missing, "{error}");
+                assert!(error.to_string().contains("--disk-path disk.img=FILE"), "{error}");
+            }
+            snapshot.look_for_disks_in(&DiskPaths(vec![("disk.img".to_owned(), elsewhere.clone())]));
+            let (mut driver, mut tracker, mut inputs) = go_on_as_recorded(&snapshot, &opened);
+            assert_eq!(digest(&mut driver.machine, &mut tracker), saved.digest);
+            run_to(&mut driver, &mut inputs, end.position);
+            assert_eq!(digest(&mut driver.machine, &mut tracker), end.digest);
+            assert_eq!(fs::read(&elsewhere).unwrap(), image_bytes(), "the image is never written");
+            fs::rename(&elsewhere, &image).unwrap();
+        }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const MAX_PAGES_IN_FRAME: usize = 1024;
 
 const MIB: u64 = 1 << 20;
 
-/// What a frame of a recording holds.
+/// What a frame of a recording or of a snapshot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FrameKind {
@@ -38,12 +38,28 @@ pub enum FrameKind {
     End,
     /// Where the other frames are; always the last frame.
     Index,
+    /// What a snapshot is of, and what is in it. Only in snapshots, as all that follow.
+    Manifest,
+    /// A section of a snapshot's state.
+    Section,
+    /// The checksum of a snapshot; its last frame.
+    Seal,
 }
 
 impl FrameKind {
     /// Every kind, in the order in which tables list them.
-    pub const ALL: [Self; 7] =
-        [Self::Description, Self::Image, Self::Log, Self::Pages, Self::Checkpoint, Self::End, Self::Index];
+    pub const ALL: [Self; 10] = [
+        Self::Description,
+        Self::Image,
+        Self::Log,
+        Self::Pages,
+        Self::Checkpoint,
+        Self::End,
+        Self::Index,
+        Self::Manifest,
+        Self::Section,
+        Self::Seal,
+    ];
 
     /// The name that messages and tables use.
     #[must_use]
@@ -56,6 +72,9 @@ impl FrameKind {
             Self::Checkpoint => "checkpoint",
             Self::End => "end",
             Self::Index => "index",
+            Self::Manifest => "manifest",
+            Self::Section => "section",
+            Self::Seal => "seal",
         }
     }
 
@@ -69,6 +88,9 @@ impl FrameKind {
             Self::Checkpoint => 5,
             Self::End => 6,
             Self::Index => 7,
+            Self::Manifest => 8,
+            Self::Section => 9,
+            Self::Seal => 10,
         }
     }
 
@@ -83,8 +105,8 @@ impl FrameKind {
             Self::Image => 8 * MIB,
             Self::Log => 16 * MIB,
             Self::Pages => (MAX_PAGES_IN_FRAME * PAGE_BYTES) as u64 + MIB,
-            Self::Checkpoint => 80 * MIB,
-            Self::End => MIB,
+            Self::Checkpoint | Self::Manifest => 80 * MIB,
+            Self::End | Self::Section | Self::Seal => MIB,
             Self::Index => 1024 * MIB,
         }
     }

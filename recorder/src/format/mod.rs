@@ -15,8 +15,8 @@ pub(crate) mod varint;
 pub(crate) const IMAGE_CHUNK_BYTES: usize = 4 << 20;
 /// Images, at most.
 pub(crate) const MAX_IMAGES: usize = 256;
-/// Bytes of all images together, at most.
-pub(crate) const MAX_IMAGE_BYTES: usize = 1 << 30;
+/// Bytes of all images of a file together, at most.
+pub const MAX_IMAGE_BYTES: usize = 1 << 30;
 /// A piece of an image is stored compressed only down to this fraction of it, so that a small file cannot
 /// claim much memory.
 pub(crate) const IMAGE_RATIO: usize = 256;

@@ -115,7 +115,10 @@ impl Recording {
     }
 
     /// Looks up hashes.
-    fn resolve(&self, pages: impl IntoIterator<Item = (u64, Slot)>) -> Result<Vec<PageRef>, ReadError> {
+    pub(crate) fn resolve(
+        &self,
+        pages: impl IntoIterator<Item = (u64, Slot)>,
+    ) -> Result<Vec<PageRef>, ReadError> {
         let mut last: Option<PagesFrame<'_>> = None;
         let resolve = |(gfn, slot): (u64, Slot)| {
             let Some(number) = slot.checked_sub(1) else {

@@ -137,6 +137,16 @@ impl Contents {
         self.awaited.is_none()
     }
 
+    /// The image whose bytes come next.
+    pub(crate) fn awaited_image(&self) -> Option<&Image> {
+        self.images.get(self.awaited?.0)
+    }
+
+    /// Counts a frame of a snapshot.
+    pub(crate) fn count(&mut self, frame: &Frame<'_>) {
+        self.statistics.count(frame.kind, frame.payload.len() as u64);
+    }
+
     /// The image that holds the bytes of image `index`: the first one with its hash.
     pub(crate) fn stored_as(&self, index: usize) -> usize {
         let hash = self.images.get(index).map(|image| image.hash);
@@ -173,6 +183,9 @@ impl Contents {
                 self.end = Some(end);
             }
             Some(FrameKind::Index) => self.closed = true,
+            Some(FrameKind::Manifest | FrameKind::Section | FrameKind::Seal) => {
+                return Err(Problem::OutOfPlace("only a snapshot has such a frame"));
+            }
         }
         self.statistics.count(frame.kind, frame.payload.len() as u64);
         Ok(())

@@ -60,7 +60,7 @@ pub enum ReadError {
     },
     /// A page's content does not have its hash.
     #[error(
-        "the content of page {gfn:#x}, at byte {offset} of the recording, is corrupted: hash {found}, not {expected}"
+        "the content of page {gfn:#x}, at byte {offset} of the file, is corrupted: hash {found}, not {expected}"
     )]
     Page {
         /// Guest frame number.
@@ -73,7 +73,7 @@ pub enum ReadError {
         found: PageHash,
     },
     /// A page reference of some other recording.
-    #[error("page {gfn:#x} is not in this recording")]
+    #[error("page {gfn:#x} is not in this file")]
     ForeignPage {
         /// Guest frame number.
         gfn: u64,

@@ -6,13 +6,13 @@
 /// Checkpoints and pages.
 mod checkpoint;
 /// What is in a file.
-mod contents;
+pub(crate) mod contents;
 /// Events and exits.
 mod entries;
 /// Why a recording cannot be read.
 mod error;
 /// Finding the frames.
-mod scan;
+pub(crate) mod scan;
 /// What a recording is made of.
 mod statistics;
 
@@ -68,6 +68,21 @@ impl Recording {
         let header = FileHeader::read(file)?;
         let (contents, recovery) = scan::read(file, u64::from(header.header_bytes))?;
         Ok(Self { inner: Arc::new(Inner { bytes: Box::new(bytes), header, contents, recovery }) })
+    }
+
+    /// The frames of a snapshot, which is whole: description, images and pages.
+    pub(crate) fn of_snapshot(
+        bytes: impl AsRef<[u8]> + Send + Sync + 'static,
+        header: FileHeader,
+        contents: Contents,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { bytes: Box::new(bytes), header, contents, recovery: None }) }
+    }
+
+    /// BLAKE3 of the file as it is.
+    #[must_use]
+    pub fn file_hash(&self) -> [u8; 32] {
+        *blake3::hash(self.bytes()).as_bytes()
     }
 
     /// The file header.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::columns::{self, DecodeError};
 use crate::format::frame::{FrameHeader, FrameKind, OPTIONAL_KIND};
-use crate::format::header::{FORMAT_VERSION, HeaderError};
+use crate::format::header::{FORMAT_VERSION, FileKind, HeaderError};
 use crate::format::pack::Packed;
 use crate::{BootKind, Digest, EndReason, ImageRole};
 
@@ -28,7 +28,7 @@ impl Draft {
             entropy_device: false,
             cpu_features: Vec::new(),
         };
-        let draft = Self(FileHeader::new(1).to_bytes().to_vec());
+        let draft = Self(FileHeader::new(FileKind::Recording, 1).to_bytes(FileKind::Recording).to_vec());
         draft.frame(FrameKind::Description, &payload::Description { machine, images })
     }
 
@@ -88,11 +88,23 @@ fn chunk(image: u32, bytes: &[u8]) -> payload::ImageChunk {
 #[test]
 fn a_newer_format_is_refused_with_advice_before_anything_else_is_read() {
     let next = FORMAT_VERSION + 1;
-    let header = FileHeader { minimum_reader_version: next, format_version: next, ..FileHeader::new(1) };
-    let mut bytes = header.to_bytes().to_vec();
+    let header = FileHeader {
+        minimum_reader_version: next,
+        format_version: next,
+        ..FileHeader::new(FileKind::Recording, 1)
+    };
+    let mut bytes = header.to_bytes(FileKind::Recording).to_vec();
     bytes.extend_from_slice(b"frames of another world");
     let error = Recording::open(bytes).unwrap_err();
-    assert_eq!(error, ReadError::Header(HeaderError::Newer { written: next, needed: next }));
+    assert_eq!(
+        error,
+        ReadError::Header(HeaderError::Newer {
+            file: FileKind::Recording,
+            written: next,
+            needed: next,
+            known: FORMAT_VERSION
+        })
+    );
 }
 
 #[test]
@@ -102,7 +114,7 @@ fn without_its_description_or_all_its_images_a_recording_is_of_no_use() {
         let ReadError::Unusable(error) = error else { panic!("{error}") };
         error.problem
     };
-    let header = FileHeader::new(1).to_bytes().to_vec();
+    let header = FileHeader::new(FileKind::Recording, 1).to_bytes(FileKind::Recording).to_vec();
     assert!(matches!(unusable(header.clone()), Problem::Truncated { .. }));
     assert!(matches!(unusable(Draft(header.clone()).end(0).0), Problem::OutOfPlace(_)));
     assert!(matches!(unusable(Draft(header).raw(1, &[0xff; 200]).0), Problem::Layout(_)));

@@ -15,7 +15,7 @@ use crate::format::pack::Packed;
 use crate::format::payload::{self, INDEX_MAGIC, IndexEntry};
 use crate::format::{IMAGE_CHUNK_BYTES, IMAGE_RATIO, MAX_CHECKPOINT_BODY_BYTES, MAX_IMAGE_BYTES, MAX_IMAGES};
 use crate::page::{PAGE_BYTES, Page, PageHash};
-use crate::{End, Event, Exit, FrameKind, Image, MachineDescription, Position};
+use crate::{End, Event, Exit, FileKind, FrameKind, Image, MachineDescription, Position};
 
 /// Where frames go.
 pub(crate) trait Sink: Write + Send {
@@ -47,12 +47,15 @@ pub(crate) struct LogRecord {
 pub(crate) struct Encoder {
     sink: Box<dyn Sink>,
     path: PathBuf,
+    file: FileKind,
     /// Bytes of whole frames in the file.
     offset: u64,
     index: Vec<IndexEntry>,
     /// Number of each stored page.
     stored: HashMap<PageHash, u64>,
     ns_per_tick: u32,
+    /// Of all that is written, in a file that is sealed.
+    hasher: Option<Box<blake3::Hasher>>,
 }
 
 impl Encoder {
@@ -60,6 +63,7 @@ impl Encoder {
     pub(crate) fn new(
         sink: Box<dyn Sink>,
         path: PathBuf,
+        file: FileKind,
         machine: &MachineDescription,
         images: &[(Image, Vec<u8>)],
     ) -> Result<Self, WriteError> {
@@ -76,8 +80,10 @@ impl Encoder {
             return Err(WriteError::TooManyImages { count: images.len(), limit: MAX_IMAGES });
         }
         let ns_per_tick = machine.ns_per_tick;
-        let mut this = Self { sink, path, offset: 0, index: Vec::new(), stored: HashMap::new(), ns_per_tick };
-        let header = FileHeader::new(machine.rules_version).to_bytes();
+        let (index, stored) = (Vec::new(), HashMap::new());
+        let hasher = (file == FileKind::Snapshot).then(Box::default);
+        let mut this = Self { sink, path, file, offset: 0, index, stored, ns_per_tick, hasher };
+        let header = FileHeader::new(file, machine.rules_version).to_bytes(file);
         this.write(&[&header])?;
         this.offset = header.len() as u64;
         let metadata = images.iter().map(|(image, _)| image.clone()).collect();
@@ -155,7 +161,8 @@ impl Encoder {
         self.frame(FrameKind::Checkpoint, &layout(FrameKind::Checkpoint, &checkpoint)?)
     }
 
-    fn pages(&mut self, pages: &[(PageHash, &Page)]) -> Result<(), WriteError> {
+    /// Writes pages that are not stored yet, at most [`MAX_PAGES_IN_FRAME`].
+    pub(crate) fn pages(&mut self, pages: &[(PageHash, &Page)]) -> Result<(), WriteError> {
         let first_page = self.stored.len() as u64;
         let hashes = pages.iter().map(|(hash, _)| hash.0).collect();
         let archive = layout(FrameKind::Pages, &payload::PagesHead { first_page, hashes })?;
@@ -182,8 +189,18 @@ impl Encoder {
         payload.extend_from_slice(&self.offset.to_le_bytes());
         payload.extend_from_slice(&INDEX_MAGIC);
         self.frame(FrameKind::Index, &payload)?;
+        self.sync()
+    }
+
+    /// Returns the bytes of the file once they are on the disk.
+    pub(crate) fn sync(&mut self) -> Result<u64, WriteError> {
         self.sink.sync().map_err(|error| self.failed("sync", error))?;
         Ok(self.offset)
+    }
+
+    /// Bytes written so far, and their BLAKE3 in a file that is sealed.
+    pub(crate) fn written(&self) -> (u64, [u8; 32]) {
+        (self.offset, self.hasher.as_ref().map_or([0; 32], |hasher| *hasher.finalize().as_bytes()))
     }
 
     /// Hands what is written to the operating system.
@@ -191,7 +208,8 @@ impl Encoder {
         self.sink.flush().map_err(|error| self.failed("write", error))
     }
 
-    fn frame(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), WriteError> {
+    /// Writes a frame.
+    pub(crate) fn frame(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), WriteError> {
         self.frame_with_tail(kind, payload, &[], 0)
     }
 
@@ -223,16 +241,21 @@ impl Encoder {
             let head = only_small.concat();
             written = self.sink.write_all(&head).and_then(|()| self.sink.write_all(tail));
         }
+        if let (Ok(()), Some(hasher)) = (&written, &mut self.hasher) {
+            for part in parts {
+                hasher.update(part);
+            }
+        }
         written.map_err(|error| {
             if let Err(error) = self.sink.truncate(self.offset) {
-                tracing::warn!(%error, path = %self.path.display(), "cannot cut a torn frame off the recording");
+                tracing::warn!(%error, path = %self.path.display(), "cannot cut a torn frame off");
             }
             self.failed("write", error)
         })
     }
 
     fn failed(&self, action: &'static str, error: io::Error) -> WriteError {
-        WriteError::Io { action, path: self.path.clone(), source: Arc::new(error) }
+        WriteError::Io { action, file: self.file, path: self.path.clone(), source: Arc::new(error) }
     }
 }
 
@@ -248,7 +271,8 @@ fn batch<T>(
     Ok(payload::Batch { first, last, count: entries.len() as u32, columns })
 }
 
-fn layout<T>(frame: FrameKind, value: &T) -> Result<Vec<u8>, WriteError>
+/// Lays out a payload.
+pub(crate) fn layout<T>(frame: FrameKind, value: &T) -> Result<Vec<u8>, WriteError>
 where
     T: payload::Encode,
 {

@@ -1,4 +1,4 @@
-//! Why a recording cannot be written.
+//! Why a recording or a snapshot cannot be written.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::Position;
+use crate::{FileKind, Position};
 
-/// Why a recording cannot be written. Once the file itself fails, every later call returns that same failure.
+/// Why a recording or a snapshot cannot be written. Once the file itself fails, every later call returns that same failure.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum WriteError {
     /// The operating system refused; what is in the file up to there is a valid prefix.
-    #[error("cannot {action} the recording {}", path.display())]
+    #[error("cannot {action} the {file} {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
-        /// The recording.
+        /// What the file is.
+        file: FileKind,
+        /// The file.
         path: PathBuf,
         /// What the operating system said.
         #[source]

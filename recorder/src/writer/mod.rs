@@ -4,7 +4,7 @@
 /// A checkpoint on its way into a recording.
 mod checkpoint_record;
 /// From messages to frames in a file.
-mod encoder;
+pub(crate) mod encoder;
 /// Why a recording cannot be written.
 mod error;
 
@@ -23,7 +23,7 @@ pub use error::WriteError;
 
 use crate::columns::page_table::GFN_LIMIT;
 use crate::page::{Page, PageHash};
-use crate::{End, Event, Exit, Image, MachineDescription, Position};
+use crate::{End, Event, Exit, FileKind, Image, MachineDescription, Position};
 
 /// Messages that may wait for the thread. A checkpoint is one, with all its new pages.
 const CHANNEL_MESSAGES: usize = 4;
@@ -81,6 +81,7 @@ impl RecordingWriter {
         let path = path.as_ref().to_owned();
         let file = create_file(&path).map_err(|error| WriteError::Io {
             action: "create",
+            file: FileKind::Recording,
             path: path.clone(),
             source: Arc::new(error),
         })?;
@@ -93,7 +94,7 @@ impl RecordingWriter {
         machine: &MachineDescription,
         images: &[(Image, Vec<u8>)],
     ) -> Result<Self, WriteError> {
-        let encoder = Encoder::new(sink, path.clone(), machine, images)?;
+        let encoder = Encoder::new(sink, path.clone(), FileKind::Recording, machine, images)?;
         let (sender, receiver) = bounded(CHANNEL_MESSAGES);
         let failure = Arc::new(OnceLock::new());
         let slot = Arc::clone(&failure);
@@ -102,6 +103,7 @@ impl RecordingWriter {
             .spawn(move || run(encoder, &receiver, &slot))
             .map_err(|error| WriteError::Io {
                 action: "start the writer of",
+                file: FileKind::Recording,
                 path: path.clone(),
                 source: Arc::new(error),
             })?;

@@ -25,6 +25,11 @@ pub enum Command {
     Record(Record),
     /// Replay a recording, checking every exit, every digest and the end
     Replay(Replay),
+    /// Save one position of a recording as a machine of its own, or show such a file
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Go on live from a snapshot
+    Run(Run),
     /// Serve a recording to gdb, forwards and backwards
     Gdb(Gdb),
     /// Browse a recording in the terminal: its exits, and the CPU at each of them
@@ -130,6 +135,24 @@ impl RecordedDisks {
     }
 }
 
+/// How a guest runs live.
+#[derive(Debug, Args)]
+pub struct LiveOptions {
+    /// Hand standard input to the guest's serial port
+    #[arg(long)]
+    pub stdin: bool,
+    /// Make this terminal the guest's console, raw: Ctrl-A X leaves, Ctrl-A H helps [default: for a Linux kernel on a
+    /// terminal, without --stdin and --json]
+    #[arg(short, long, conflicts_with_all = ["stdin", "json"])]
+    pub interactive: bool,
+    /// Let an idle guest wait as long as it says, instead of being at its next timer at once; replay never waits
+    #[arg(long)]
+    pub realtime: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `replayvm hunt`
 #[derive(Debug, Args)]
 pub struct Hunt {
@@ -165,19 +188,9 @@ pub struct Record {
     /// Where to write the recording [default: GUEST-SEED.rvm]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Hand standard input to the guest's serial port
-    #[arg(long)]
-    pub stdin: bool,
-    /// Make this terminal the guest's console, raw: Ctrl-A X leaves, Ctrl-A H helps [default: for a Linux kernel that is
-    /// recorded on a terminal, without --stdin and --json]
-    #[arg(short, long, conflicts_with_all = ["stdin", "json"])]
-    pub interactive: bool,
-    /// Let an idle guest wait as long as it says, instead of being at its next timer at once; replay never waits
-    #[arg(long)]
-    pub realtime: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    /// How it runs.
+    #[command(flatten)]
+    pub live: LiveOptions,
 }
 
 /// `replayvm replay`
@@ -207,6 +220,81 @@ pub struct Replay {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `replayvm snapshot`
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Save the machine as it stands at a position of a recording
+    Save(SaveSnapshot),
+    /// Verify a snapshot and say what is in it
+    Show(ShowSnapshot),
+}
+
+/// `replayvm snapshot save`
+#[derive(Debug, Args)]
+pub struct SaveSnapshot {
+    /// The recording, and where in it: TICK, TICK+OFFSET, begin or end
+    #[arg(value_name = "FILE@POS")]
+    pub from: String,
+    /// Where to write the snapshot; an older file is replaced once the new one is whole
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// The recording's disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
+    /// Largest disk image that goes into the snapshot if it is not in the recording; a larger one is only named, and needed
+    /// unchanged to go on
+    #[arg(long, default_value = "1G", value_name = "SIZE", value_parser = parse_size)]
+    pub embed_disks_up_to: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm snapshot show`
+#[derive(Debug, Args)]
+pub struct ShowSnapshot {
+    /// The snapshot
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The snapshot. What the machine is, it says itself
+    pub file: PathBuf,
+    /// Its disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
+    /// Engine: auto, soft, plain, step or lockstep
+    #[arg(long, default_value = "auto")]
+    pub engine: String,
+    /// Seed of all that is left to chance: entropy, timer delays, interrupt holds [default: the recording's]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Record the run; the recording begins where the snapshot stands
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// End the run this many ticks (conditional branches) after the snapshot [default: 100000000; for Linux, for firmware
+    /// and for a person at the console none]
+    #[arg(long, value_name = "TICKS")]
+    pub limit: Option<u64>,
+    /// Longest delay of a timer past its deadline, in nanoseconds of virtual time
+    #[arg(long, default_value_t = 20_000, value_name = "NS")]
+    pub timer_delay: u64,
+    /// Longest hold of an interrupt after a timer has fired, in ticks
+    #[arg(long, default_value_t = 64, value_name = "TICKS")]
+    pub interrupt_hold: u32,
+    /// With --record: ticks between checkpoints
+    #[arg(long, default_value_t = 250_000, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: u64,
+    /// How it runs.
+    #[command(flatten)]
+    pub live: LiveOptions,
 }
 
 /// `replayvm gdb`

@@ -7,6 +7,7 @@ use replayvm::engine::EngineError;
 use replayvm::machine::MachineError;
 use replayvm::recording::{OpenError, StartError};
 use replayvm::session::{RecordError, ReplayError, SessionError};
+use replayvm::snapshot::SaveError;
 use replayvm::symbols::SymbolsError;
 use replayvm::timeline::TimelineError;
 
@@ -134,9 +135,17 @@ impl From<RecordError> for Failure {
             RecordError::Machine(_) => BAD_INPUT,
             RecordError::Engine(error) => engine_status(error),
             RecordError::Session(error) => session_status(error),
-            RecordError::Write(_) => BAD_INPUT,
+            RecordError::Start(error) => start_status(error),
+            RecordError::Write(_) | RecordError::Snapshot(_) => BAD_INPUT,
             RecordError::Ram(_) | RecordError::Restore(_) | RecordError::Pages(_) => INTERNAL,
         };
+        Self::new(status, &error)
+    }
+}
+
+impl From<SaveError> for Failure {
+    fn from(error: SaveError) -> Self {
+        let status = if matches!(error, SaveError::Ram(_)) { INTERNAL } else { BAD_INPUT };
         Self::new(status, &error)
     }
 }

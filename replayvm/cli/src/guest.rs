@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use recorder::BootKind;
 use replayvm::machine::{DiskImage, GuestImages, Module, boot};
 use replayvm::session::{Perturbation, Settings};
 
@@ -128,26 +129,32 @@ pub enum Purpose {
 }
 
 /// Ticks of a small guest that does not end by itself: a second of virtual time.
-const LIMIT: u64 = 100_000_000;
+pub const LIMIT: u64 = 100_000_000;
 /// Ticks of a system in a hunt: 20 seconds of virtual time, idle time not counted. A boot takes 0.8 to 2.5 of them.
 const SYSTEM_HUNT_LIMIT: u64 = 2_000_000_000;
 const LINUX_MEMORY_BYTES: u64 = 256 << 20;
 
+/// Whether this is how a Linux kernel is started.
+pub fn is_linux(boot: BootKind) -> bool {
+    matches!(boot, BootKind::LinuxBzImage | BootKind::LinuxElf | BootKind::Pvh)
+}
+
+/// Whether what is started so may run as long as it likes.
+pub fn is_system(boot: BootKind) -> bool {
+    is_linux(boot) || boot == BootKind::Firmware
+}
+
 /// The settings that the options name, or that suit the guest.
 pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u64) -> Settings {
-    use recorder::BootKind as Boot;
-    let (linux, firmware) = match boot::detect(&guest.images.kernel) {
-        Ok(kind) => (matches!(kind, Boot::LinuxBzImage | Boot::LinuxElf | Boot::Pvh), kind == Boot::Firmware),
-        // Whoever boots it says what is wrong with it.
-        Err(_) => (false, false),
-    };
+    // Whoever boots it says what is wrong with an image that is none.
+    let boot = boot::detect(&guest.images.kernel).ok();
     let defaults = Settings::default();
     let limit = match purpose {
-        _ if !linux && !firmware => LIMIT,
+        _ if !boot.is_some_and(is_system) => LIMIT,
         Purpose::Record => u64::MAX,
         Purpose::Hunt => SYSTEM_HUNT_LIMIT,
     };
-    let memory = if linux { LINUX_MEMORY_BYTES } else { defaults.memory_bytes };
+    let memory = if boot.is_some_and(is_linux) { LINUX_MEMORY_BYTES } else { defaults.memory_bytes };
     Settings {
         memory_bytes: options.memory.unwrap_or(memory),
         command_line: guest.command_line(&options.append),

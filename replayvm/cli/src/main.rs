@@ -12,6 +12,12 @@ mod commands;
 mod failure;
 /// Finding a guest by path or by corpora name.
 mod guest;
+/// What runs live.
+mod live;
+/// The machine of a file, told to a person.
+mod machine;
+/// Positions as a person writes them.
+mod place;
 /// The person's terminal during an interactive recording.
 mod terminal;
 
@@ -57,6 +63,8 @@ fn run(arguments: Arguments) -> Result<u8, Failure> {
     match arguments.command {
         Command::Hunt(hunt) => commands::hunt::run(&hunt, &interrupt_flag()?),
         Command::Record(record) => commands::record::run(&record),
+        Command::Snapshot(snapshot) => commands::snapshot::run(&snapshot),
+        Command::Run(run) => commands::run::run(&run),
         Command::Replay(replay) => commands::replay::run(&replay, &interrupt_flag()?),
         Command::Gdb(gdb) => commands::gdb::run(&gdb),
         Command::Tui(tui) => commands::tui::run(&tui, &interrupt_flag()?),

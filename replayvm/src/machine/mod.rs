@@ -61,17 +61,17 @@ pub enum MachineError {
     /// The guest image.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// The recording counts positions by rules that this version does not know.
-    #[error("the recording counts positions by rules version {0}; this command knows version {known}: use a newer one", known = recorder::RULES_VERSION)]
+    /// Positions are counted by rules that this version does not know.
+    #[error("positions are counted by rules version {0} here; this command knows version {known}: use a newer one", known = recorder::RULES_VERSION)]
     Rules(u32),
     /// No virtual time would ever pass.
     #[error("a tick of 0 ns is no tick")]
     TicksTakeNoTime,
-    /// The recording's undefined flags follow a profile that this version does not have.
-    #[error("the recording's flags profile `{0}` is unknown to this command")]
+    /// Undefined flags follow a profile that this version does not have.
+    #[error("the flags profile `{0}` is unknown to this command")]
     FlagsProfile(String),
-    /// The recording names a CPU model that this version does not have.
-    #[error("the recording's CPU model `{0}` is unknown to this command")]
+    /// The description names a CPU model that this version does not have.
+    #[error("the CPU model `{0}` is unknown to this command")]
     CpuModel(String),
     /// A change of the model's features that this version cannot make.
     #[error(transparent)]

@@ -38,6 +38,16 @@ pub enum RestoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A section holds what no host can take.
+    #[error(
+        "section `{name}` holds {bytes} bytes: this version has no nested virtualization to put them into"
+    )]
+    Unsupported {
+        /// Which section.
+        name: &'static str,
+        /// How many bytes.
+        bytes: usize,
+    },
     /// A device's section.
     #[error(transparent)]
     Device(#[from] devices::RestoreError),

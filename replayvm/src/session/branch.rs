@@ -3,6 +3,8 @@
 //! All that is left to chance is a pure function of seed, position and kind, so that whoever comes to a position again, from
 //! whatever checkpoint, is given the same again. What somebody types cannot be: it is kept, with the positions at which it was
 //! delivered.
+//!
+//! A run that goes on from a snapshot is given the same by chance ([`Live::by_position`](super::Live::by_position)).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +22,7 @@ const POLL_TICKS: u64 = 256;
 
 /// What a random value is for.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     TimerDelay = 0,
     InterruptHold = 1,
     Entropy = 2,
@@ -36,6 +38,11 @@ fn chance(seed: u64, at: Position, kind: Kind, index: u64) -> ChaCha8Rng {
     key[20..24].copy_from_slice(&(kind as u32).to_le_bytes());
     key[24..].copy_from_slice(&index.to_le_bytes());
     ChaCha8Rng::from_seed(key)
+}
+
+/// A number from 0 to `limit`, decided by seed and position.
+pub(super) fn chance_up_to(limit: u64, seed: u64, at: Position, kind: Kind, index: u64) -> u64 {
+    chance(seed, at, kind, index).next_u64() % limit.saturating_add(1)
 }
 
 /// Inputs of a branch.
@@ -128,7 +135,7 @@ impl Branched {
 
     /// A number from 0 to `limit`.
     fn up_to(&self, limit: u64, at: Position, kind: Kind, index: u64) -> u64 {
-        chance(self.seed, at, kind, index).next_u64() % limit.saturating_add(1)
+        chance_up_to(limit, self.seed, at, kind, index)
     }
 }
 
@@ -211,8 +218,8 @@ impl Rewindable for Branched {
 
 /// Entropy by seed and position.
 #[derive(Debug)]
-struct BranchedEntropy {
-    seed: u64,
+pub(super) struct BranchedEntropy {
+    pub(super) seed: u64,
 }
 
 impl Entropy for BranchedEntropy {

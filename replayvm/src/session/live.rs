@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::{Event, Position};
 
+use super::branch::{BranchedEntropy, Kind, chance_up_to};
 use super::host::{Host, Waited};
 use super::{Divergence, Inputs};
 use crate::devices::TimerSource;
@@ -66,10 +67,22 @@ pub trait ConsoleSink: Send + std::fmt::Debug {
     fn output(&mut self, bytes: &[u8]);
 }
 
+/// Where chance comes from.
+#[derive(Debug)]
+enum Chance {
+    /// One number after the other.
+    Stream(Box<ChaCha8Rng>),
+    /// Each number by its position, whatever came before.
+    ByPosition {
+        /// What else decides.
+        seed: u64,
+    },
+}
+
 /// Live inputs.
 #[derive(Debug)]
 pub struct Live {
-    random: ChaCha8Rng,
+    chance: Chance,
     perturbation: Perturbation,
     log: Log,
     host: Host,
@@ -98,7 +111,7 @@ impl Live {
     #[must_use]
     pub fn new(seed: u64, perturbation: Perturbation, host: Option<Receiver<Vec<u8>>>) -> Self {
         Self {
-            random: stream(seed, STREAM_TIMING),
+            chance: Chance::Stream(Box::new(stream(seed, STREAM_TIMING))),
             perturbation,
             log: Log::default(),
             host: Host::new(host),
@@ -107,6 +120,13 @@ impl Live {
             sink: None,
             shown: 0,
         }
+    }
+
+    /// The same for a machine that does not come from power-on: what the seed decides depends on the position and on nothing
+    /// before it, as in a branch. So does where such a run goes, wherever it is left and taken up again.
+    #[must_use]
+    pub fn by_position(seed: u64, perturbation: Perturbation, host: Option<Receiver<Vec<u8>>>) -> Self {
+        Self { chance: Chance::ByPosition { seed }, ..Self::new(seed, perturbation, host) }
     }
 
     /// Once `stop` is set, waiting for the host ends.
@@ -138,7 +158,10 @@ impl Live {
 
     /// From now on everything left to chance is decided by this seed.
     pub fn vary(&mut self, seed: u64, perturbation: Perturbation) {
-        self.random = stream(seed, STREAM_TIMING);
+        self.chance = match self.chance {
+            Chance::Stream(_) => Chance::Stream(Box::new(stream(seed, STREAM_TIMING))),
+            Chance::ByPosition { .. } => Chance::ByPosition { seed },
+        };
         self.perturbation = perturbation;
     }
 
@@ -152,11 +175,14 @@ impl Live {
     /// The source of entropy that the seed decides.
     #[must_use]
     pub fn entropy(&self, seed: u64) -> Box<dyn Entropy> {
-        Box::new(LiveEntropy {
-            random: stream(seed, STREAM_ENTROPY),
-            device: stream(seed, STREAM_DEVICE_ENTROPY),
-            log: self.log.clone(),
-        })
+        let source: Box<dyn Entropy> = match self.chance {
+            Chance::Stream(_) => Box::new(StreamEntropy {
+                random: stream(seed, STREAM_ENTROPY),
+                device: stream(seed, STREAM_DEVICE_ENTROPY),
+            }),
+            Chance::ByPosition { .. } => Box::new(BranchedEntropy { seed }),
+        };
+        Box::new(LoggedEntropy { source, log: self.log.clone() })
     }
 
     /// The events since the last call, in order.
@@ -165,10 +191,11 @@ impl Live {
     }
 
     /// A number from 0 to `limit`.
-    fn up_to(&mut self, limit: u64) -> u64 {
-        match limit {
-            0 => 0,
-            limit => self.random.next_u64() % limit.saturating_add(1),
+    fn up_to(&mut self, limit: u64, at: Position, kind: Kind, index: u64) -> u64 {
+        match &mut self.chance {
+            _ if limit == 0 => 0,
+            Chance::Stream(random) => random.next_u64() % limit.saturating_add(1),
+            Chance::ByPosition { seed } => chance_up_to(limit, *seed, at, kind, index),
         }
     }
 
@@ -210,7 +237,8 @@ impl Inputs for Live {
     }
 
     fn timer_delay(&mut self, at: Position, source: TimerSource) -> u64 {
-        let ns = self.up_to(self.perturbation.timer_delay_ns);
+        let index = u64::from(u8::from(source));
+        let ns = self.up_to(self.perturbation.timer_delay_ns, at, Kind::TimerDelay, index);
         if ns != 0 {
             self.log.push(at, Event::TimerDelay { source: source.into(), ns });
         }
@@ -218,7 +246,7 @@ impl Inputs for Live {
     }
 
     fn interrupt_hold(&mut self, at: Position) -> u32 {
-        let ticks = self.up_to(u64::from(self.perturbation.hold_ticks)) as u32;
+        let ticks = self.up_to(u64::from(self.perturbation.hold_ticks), at, Kind::InterruptHold, 0) as u32;
         if ticks != 0 {
             self.log.push(at, Event::InterruptHold { ticks });
         }
@@ -265,22 +293,39 @@ impl Inputs for Live {
     }
 }
 
-struct LiveEntropy {
+/// Entropy, one value after the other.
+struct StreamEntropy {
     random: ChaCha8Rng,
     device: ChaCha8Rng,
+}
+
+impl Entropy for StreamEntropy {
+    fn next(&mut self, _at: Position, size: u8) -> u64 {
+        self.random.next_u64() >> (64 - u32::from(size.clamp(1, 8)) * 8)
+    }
+
+    fn bytes(&mut self, _at: Position, _index: usize, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.device.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+/// Entropy of which every value becomes an event.
+struct LoggedEntropy {
+    source: Box<dyn Entropy>,
     log: Log,
 }
 
-impl Entropy for LiveEntropy {
+impl Entropy for LoggedEntropy {
     fn next(&mut self, at: Position, size: u8) -> u64 {
-        let value = self.random.next_u64() >> (64 - u32::from(size.clamp(1, 8)) * 8);
+        let value = self.source.next(at, size);
         self.log.push(at, Event::Entropy { value });
         value
     }
 
-    fn bytes(&mut self, at: Position, _index: usize, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.device.fill_bytes(&mut bytes);
+    fn bytes(&mut self, at: Position, index: usize, len: usize) -> Vec<u8> {
+        let bytes = self.source.bytes(at, index, len);
         self.log.push(at, Event::DeviceEntropy { bytes: bytes.clone() });
         bytes
     }

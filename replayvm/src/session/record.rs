@@ -1,6 +1,6 @@
 //! Recording a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -14,8 +14,11 @@ use super::fork::{Mark, ON_THE_WAY, common_inputs, power_on};
 use super::pace::CheckpointPace;
 use super::{ConsoleSink, Driver, Halt, Live, Pace, SessionError, Settings, keep_console};
 use crate::checkpoint::{RamTracker, StoreError};
-use crate::engine::{Breakpoints, EngineError, Statistics};
+use crate::engine::{self, Breakpoints, EngineError, Statistics};
 use crate::machine::{ExitFilter, GuestImages, Machine, MachineError, RamError, RestoreError};
+use crate::recording::{OpenError, StartError};
+use crate::snapshot::OpenSnapshot;
+use crate::stored;
 
 /// Why a run could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,12 @@ pub enum RecordError {
     /// RAM.
     #[error(transparent)]
     Ram(#[from] RamError),
+    /// The snapshot from which it begins.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The snapshot would be lost.
+    #[error("{0} is the snapshot itself")]
+    Snapshot(PathBuf),
     /// The state from which a forked run begins.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -65,12 +74,13 @@ pub struct RecordOutcome {
 /// How many ticks may pass at the most before a person who wants to stop is heard.
 const CHUNK_TICKS: u64 = 2_000_000;
 
-/// A run that is being recorded.
+/// A live run that is being recorded, or that goes on from a snapshot.
 #[derive(Debug)]
 pub struct RecordSession {
     driver: Driver,
     inputs: Live,
-    writer: RecordingWriter,
+    /// `None`: the run is not written down.
+    writer: Option<RecordingWriter>,
     tracker: RamTracker,
     settings: Settings,
     stop: Arc<AtomicBool>,
@@ -115,34 +125,93 @@ impl RecordSession {
         let tracker = RamTracker::new(&machine.platform.ram);
         let writer = RecordingWriter::create(path, &description, image_list(guest_name, images, settings))?;
         let driver = Driver::start(machine, engine, &mut inputs)?;
-        let mut session = Self {
+        let mut session = Self::new((driver, tracker), inputs, Some(writer), settings, stop);
+        session.mark = mark;
+        session.look_for_mark();
+        session.checkpoint()?;
+        Ok(session)
+    }
+
+    /// Goes on from a snapshot, as the machine that it is of; into a new recording that begins there, if there is a `path`.
+    /// What else `settings` say of a machine is of no account. The seed decides by position, as in a branch. Setting `stop` ends the run early, as a good one.
+    ///
+    /// # Errors
+    /// The machine cannot be had here, or the file cannot be written.
+    pub fn resume(
+        snapshot: &OpenSnapshot,
+        path: Option<&Path>,
+        settings: &Settings,
+        host: Option<Receiver<Vec<u8>>>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, RecordError> {
+        if let Some(path) = path.filter(|path| stored::is_same_file(path, snapshot.path())) {
+            return Err(RecordError::Snapshot(path.to_owned()));
+        }
+        let (mut driver, tracker) = snapshot.start(|machine| engine::by_name(&settings.engine, machine))?;
+        let mut inputs = Live::by_position(settings.seed, settings.perturbation, host);
+        inputs.stop_when(Arc::clone(&stop));
+        inputs.wait_in_real_time(settings.realtime);
+        let platform = &mut driver.machine.platform;
+        platform.entropy = inputs.entropy(settings.seed);
+        platform.log_exits = path.is_some();
+        platform.keep_console = true;
+        driver.restored(&mut inputs);
+        let writer = match path {
+            Some(path) => {
+                let mut description = snapshot.description().clone();
+                description.seed = settings.seed;
+                description.engine = driver.engine.name().to_owned();
+                let images = snapshot.images().map_err(|source| {
+                    StartError::Open(OpenError::Read { path: snapshot.path().to_owned(), source })
+                })?;
+                // The first checkpoint of a recording lists every page.
+                for page in snapshot.snapshot().pages() {
+                    driver.machine.platform.ram.mark_dirty(page.gfn);
+                }
+                Some(RecordingWriter::create(path, &description, images)?)
+            }
+            None => None,
+        };
+        let mut session = Self::new((driver, tracker), inputs, writer, settings, stop);
+        session.settings.pass_code = snapshot.description().pass_code;
+        session.checkpoint()?;
+        Ok(session)
+    }
+
+    fn new(
+        (driver, tracker): (Driver, RamTracker),
+        inputs: Live,
+        writer: Option<RecordingWriter>,
+        settings: &Settings,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let end = End {
+            position: driver.machine.position(),
+            instructions: driver.machine.instructions(),
+            digest: Digest::default(),
+            reason: EndReason::Interrupted,
+        };
+        let outcome = RecordOutcome {
+            end,
+            console: Vec::new(),
+            checkpoints: 0,
+            exits: 0,
+            events: 0,
+            passed: false,
+            statistics: Statistics::default(),
+        };
+        Self {
             driver,
             inputs,
             writer,
             tracker,
             settings: settings.clone(),
             stop,
-            outcome: RecordOutcome {
-                end: End {
-                    position: Position::START,
-                    instructions: 0,
-                    digest: Digest::default(),
-                    reason: EndReason::Interrupted,
-                },
-                console: Vec::new(),
-                checkpoints: 0,
-                exits: 0,
-                events: 0,
-                passed: false,
-                statistics: Statistics::default(),
-            },
+            outcome,
             written_pages: 0,
             checkpointed: None,
-            mark,
-        };
-        session.look_for_mark();
-        session.checkpoint()?;
-        Ok(session)
+            mark: None,
+        }
     }
 
     /// Hands console output on while it comes.
@@ -150,7 +219,7 @@ impl RecordSession {
         self.inputs.show_on(sink);
     }
 
-    /// Runs the guest to its end and closes the file.
+    /// Runs the guest to its end and closes the file, if there is one.
     ///
     /// # Errors
     /// The engine or the file fails; the file then holds a recording up to its last whole frame.
@@ -172,7 +241,9 @@ impl RecordSession {
                 break if self.inputs.interrupted() { EndReason::Interrupted } else { reason };
             }
             if checkpoints.is_due(&self.driver.machine) {
-                self.checkpoint()?;
+                if self.writer.is_some() {
+                    self.checkpoint()?;
+                }
                 checkpoints.done(&self.driver.machine);
             }
         };
@@ -189,7 +260,9 @@ impl RecordSession {
         self.outcome.end = end.clone();
         self.outcome.statistics = self.driver.engine.statistics();
         self.outcome.passed = passed;
-        self.writer.finish(end)?;
+        if let Some(writer) = self.writer {
+            writer.finish(end)?;
+        }
         Ok(self.outcome)
     }
 
@@ -207,14 +280,14 @@ impl RecordSession {
         for (at, exit) in platform.exits.drain(..) {
             while let Some((at, event)) = events.next_if(|(event_at, _)| *event_at <= at) {
                 self.outcome.events += 1;
-                self.writer.event(at, event)?;
+                self.writer.as_mut().map_or(Ok(()), |writer| writer.event(at, event))?;
             }
             self.outcome.exits += 1;
-            self.writer.exit(at, exit)?;
+            self.writer.as_mut().map_or(Ok(()), |writer| writer.exit(at, exit))?;
         }
         for (at, event) in events {
             self.outcome.events += 1;
-            self.writer.event(at, event)?;
+            self.writer.as_mut().map_or(Ok(()), |writer| writer.event(at, event))?;
         }
         if !platform.console.is_empty() {
             self.inputs.taken(&platform.console);
@@ -264,7 +337,7 @@ impl RecordSession {
     /// The file fails.
     pub fn flush(&mut self) -> Result<(), RecordError> {
         let reached = self.position();
-        Ok(self.writer.flush(reached)?)
+        Ok(self.writer.as_mut().map_or(Ok(()), |writer| writer.flush(reached))?)
     }
 
     /// Pages of RAM that the last checkpoint found written.
@@ -285,16 +358,17 @@ impl RecordSession {
         let sections = machine.save();
         let digests = Machine::digests(&sections, self.tracker.map().digest());
         let digest = Digest::combine(digests.iter().map(|(name, digest)| (name.as_str(), *digest)));
+        let Some(writer) = &mut self.writer else { return Ok(digest) };
         if self.checkpointed.replace(machine.position()) == Some(machine.position()) {
             return Ok(digest);
         }
         let mut contents = PageContents::default();
         for page in &written {
-            if page.hash != PageHash::ZERO && !self.writer.knows(page.hash) {
+            if page.hash != PageHash::ZERO && !writer.knows(page.hash) {
                 contents.insert(page.hash, machine.platform.ram.page(page.gfn)?);
             }
         }
-        self.writer.checkpoint(CheckpointRecord {
+        writer.checkpoint(CheckpointRecord {
             position: machine.position(),
             instructions: machine.instructions(),
             sections,

@@ -150,7 +150,7 @@ impl Timeline {
     }
 
     /// The state under the cursor. Its pages are kept as long as somebody names them.
-    pub(super) fn checkpoint_here(&mut self) -> Result<Checkpoint, RamError> {
+    pub(crate) fn checkpoint_here(&mut self) -> Result<Checkpoint, RamError> {
         self.look()?;
         let (position, sections) = (self.position(), self.driver.machine.save());
         Ok(Checkpoint { position, sections, pages: self.tracker.map().clone() })

@@ -7,8 +7,16 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use iced_x86::code_asm::CodeAssembler;
-use replayvm::machine::GuestImages;
-use replayvm::session::{Perturbation, RecordOutcome, RecordSession, ReplayReport, ReplaySession, Settings};
+use recorder::{Digest, Position};
+use replayvm::checkpoint::RamTracker;
+use replayvm::engine::{self, Breakpoints};
+use replayvm::machine::{GuestImages, Machine};
+use replayvm::recording::OpenRecording;
+use replayvm::session::{
+    Driver, Halt, Perturbation, RecordOutcome, RecordSession, ReplayReport, ReplaySession, Replayed,
+    Rewindable, Settings,
+};
+use replayvm::snapshot::OpenSnapshot;
 
 /// A boot sector.
 pub fn boot_sector(write: impl FnOnce(&mut CodeAssembler)) -> GuestImages {
@@ -58,4 +66,31 @@ pub fn record(
 pub fn replay(path: &Path) -> ReplayReport {
     let mut session = ReplaySession::open(path, "soft").expect("opens");
     session.run(None, &Arc::default(), |_| {}).expect("replays")
+}
+
+/// The machine of a snapshot, given the inputs that the recording has from there on.
+pub fn go_on_as_recorded(snapshot: &OpenSnapshot, opened: &OpenRecording) -> (Driver, RamTracker, Replayed) {
+    let started = snapshot.start(|machine| engine::by_name("soft", machine));
+    let (mut driver, tracker) = started.expect("starts");
+    let mut inputs = opened.inputs();
+    driver.machine.platform.entropy = inputs.entropy();
+    driver.machine.platform.keep_console = true;
+    inputs.stand_at(snapshot.snapshot().manifest().position);
+    driver.restored(&mut inputs);
+    (driver, tracker, inputs)
+}
+
+/// Runs a machine to a position.
+pub fn run_to(driver: &mut Driver, inputs: &mut Replayed, there: Position) {
+    while driver.machine.position() < there {
+        let halt = driver.run(inputs, there, &Breakpoints::default()).expect("runs");
+        assert!(halt == Halt::Reached || driver.machine.position() == there, "{halt:?}");
+    }
+}
+
+/// The digest of a machine.
+pub fn digest(machine: &mut Machine, tracker: &mut RamTracker) -> Digest {
+    tracker.look(&mut machine.platform.ram).expect("RAM can be looked at");
+    let components = Machine::digests(&machine.save(), tracker.map().digest());
+    Digest::combine(components.iter().map(|(name, digest)| (name.as_str(), *digest)))
 }

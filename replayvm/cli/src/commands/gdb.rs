@@ -11,12 +11,12 @@ use std::thread;
 
 use gdb_bridge::architecture::Architecture;
 use gdb_bridge::{GDB_PYTHON, GdbFiles, GuestSymbols, Listen, ServeError, ServeOptions, serve};
-use recorder::Position;
 use replayvm::symbols::{self, Origin};
 use replayvm::timeline::{Timeline, unsupervised};
 
 use crate::args::{Gdb, ShownAs};
 use crate::failure::{FINE, Failure};
+use crate::place;
 
 const DEFAULT_PORT: u16 = 1234;
 
@@ -31,14 +31,7 @@ pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
     if let Some(recovered) = timeline.opened().recording().recovery() {
         eprintln!("replayvm: {}: {recovered}", file.display());
     }
-    let at = match arguments.at.as_str() {
-        "begin" | "start" => timeline.begin(),
-        "end" => timeline.end(),
-        text => text.parse::<Position>().map_err(|error| Failure::input(&error))?,
-    };
-    if at > timeline.end() {
-        return Err(Failure::beyond(at, timeline.end()).hint("--at end"));
-    }
+    let at = place::of(&arguments.at, &timeline).map_err(|failure| failure.hint("--at end"))?;
     timeline.seek(at, &mut unsupervised())?;
     if arguments.launch {
         launch(arguments, file, &mut timeline)

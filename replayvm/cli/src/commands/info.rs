@@ -13,26 +13,15 @@ use serde::Serialize;
 
 use crate::args::Info;
 use crate::failure::{FINE, Failure};
+use crate::machine::Machine;
 use crate::output::{self, bytes, grouped};
 
 #[derive(Debug, Serialize)]
 struct Report {
     file: String,
     file_bytes: u64,
-    guest: String,
-    boot: String,
-    command_line: String,
-    memory_bytes: u64,
-    ns_per_tick: u32,
-    cpu_model: String,
-    cpu_features: Vec<String>,
-    flags_profile: String,
-    rules_version: u32,
-    seed: u64,
-    engine: String,
-    images: Vec<ImageRow>,
-    disks: Vec<DiskRow>,
-    entropy_device: bool,
+    #[serde(flatten)]
+    machine: Machine,
     events: BTreeMap<String, u64>,
     exits: u64,
     checkpoints: Vec<CheckpointRow>,
@@ -42,24 +31,6 @@ struct Report {
     recovered: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     engine_stats: Option<output::EngineCounts>,
-}
-
-#[derive(Debug, Serialize)]
-struct ImageRow {
-    role: String,
-    name: String,
-    size: u64,
-    blake3: String,
-}
-
-#[derive(Debug, Serialize)]
-struct DiskRow {
-    name: String,
-    path: String,
-    size: u64,
-    blake3: String,
-    embedded: bool,
-    read_only: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,39 +59,8 @@ pub fn run(arguments: &Info, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
         output::json(&report)?;
         return Ok(FINE);
     }
-    println!("{}: {} of guest `{}`", report.file, bytes(report.file_bytes), report.guest);
-    let changes: String =
-        report.cpu_features.iter().map(|change| format!(" {}", change.escape_debug())).collect();
-    println!(
-        "  machine      {} RAM, CPU {}{changes}, flags {}, {} ns a tick, rules {}",
-        bytes(report.memory_bytes),
-        report.cpu_model,
-        report.flags_profile,
-        report.ns_per_tick,
-        report.rules_version
-    );
-    println!("  boot         {}, command line `{}`", report.boot, report.command_line);
-    println!("  recorded     engine {}, seed {}", report.engine, report.seed);
-    for image in &report.images {
-        println!(
-            "  {:<12} {} ({}), blake3 {}",
-            image.role,
-            image.name,
-            bytes(image.size),
-            &image.blake3[..16]
-        );
-    }
-    for disk in &report.disks {
-        let access = if disk.read_only { ", read only" } else { "" };
-        let place = match disk.embedded {
-            true => "in the recording".to_owned(),
-            false => format!("blake3 {}, not in the recording, was {}", &disk.blake3[..16], disk.path),
-        };
-        println!("  virtio-blk   {} ({}{access}), {place}", disk.name, bytes(disk.size));
-    }
-    if report.entropy_device {
-        println!("  virtio-rng   entropy device");
-    }
+    println!("{}: {} of guest `{}`", report.file, bytes(report.file_bytes), report.machine.guest);
+    report.machine.print("recording");
     let events: Vec<_> =
         report.events.iter().map(|(kind, count)| format!("{} {kind}", grouped(*count))).collect();
     println!("  events       {}", events.join(", "));
@@ -153,14 +93,9 @@ pub fn run(arguments: &Info, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     Ok(FINE)
 }
 
-fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn report(arguments: &Info) -> Result<Report, Failure> {
     let (opened, _) = OpenRecording::open(&arguments.file)?;
     let recording = opened.recording();
-    let description = recording.description();
     let mut events = BTreeMap::new();
     for (_, event) in opened.inputs().events() {
         let kind = match event {
@@ -184,40 +119,7 @@ fn report(arguments: &Info) -> Result<Report, Failure> {
     Ok(Report {
         file: arguments.file.display().to_string(),
         file_bytes: std::fs::metadata(&arguments.file).map_or(0, |metadata| metadata.len()),
-        guest: description.guest_name.clone(),
-        boot: format!("{:?}", description.boot).to_lowercase(),
-        command_line: description.command_line.clone(),
-        memory_bytes: description.memory_bytes,
-        ns_per_tick: description.ns_per_tick,
-        cpu_model: description.cpu_model.clone(),
-        cpu_features: description.cpu_features.clone(),
-        flags_profile: description.flags_profile.clone(),
-        rules_version: description.rules_version,
-        seed: description.seed,
-        engine: description.engine.clone(),
-        images: recording
-            .images()
-            .iter()
-            .map(|image| ImageRow {
-                role: format!("{:?}", image.role).to_lowercase(),
-                name: image.name.clone(),
-                size: image.size,
-                blake3: hex(&image.hash),
-            })
-            .collect(),
-        disks: description
-            .disks
-            .iter()
-            .map(|disk| DiskRow {
-                name: disk.name.clone(),
-                path: disk.path.clone(),
-                size: disk.size,
-                blake3: hex(&disk.hash),
-                embedded: disk.embedded,
-                read_only: disk.read_only,
-            })
-            .collect(),
-        entropy_device: description.entropy_device,
+        machine: Machine::new(recording.description(), recording.images()),
         events,
         exits,
         checkpoints: recording

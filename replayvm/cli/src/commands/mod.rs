@@ -20,6 +20,10 @@ pub mod info;
 pub mod record;
 /// Replaying and checking.
 pub mod replay;
+/// A snapshot that goes on.
+pub mod run;
+/// Snapshots, saved and shown.
+pub mod snapshot;
 /// Names for addresses.
 pub mod symbols;
 /// The timeline in the terminal.
