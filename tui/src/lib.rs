@@ -23,6 +23,8 @@ pub mod library;
 pub mod machine;
 /// Named places, in a file beside the recording.
 pub mod marks;
+/// How fast it is on a recording.
+pub mod measure;
 /// Which panes were where.
 pub mod settings;
 /// Colours.

@@ -11,6 +11,7 @@ use replayvm::symbols::{self, Symbols};
 
 use crate::exits::{Filter, Listed, Order, select};
 use crate::index::{ConsoleLines, Index, Inputs};
+use crate::worker::Gone;
 
 /// What may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,9 @@ pub struct Library {
     closed: Arc<AtomicBool>,
     seen: Arc<AtomicU64>,
     reader: Option<JoinHandle<()>>,
+    symbols: JoinHandle<()>,
+    /// The thread that looks for symbols has said what it found.
+    named: bool,
 }
 
 impl Library {
@@ -69,11 +73,12 @@ impl Library {
         };
         // It is not waited for at the end: a search through all memory cannot be stopped, and holds nothing.
         let named = std::thread::Builder::new().name("symbols".to_owned());
-        named.spawn(move || {
+        let symbols = named.spawn(move || {
             // Nobody may be there any more.
             let _ = answer.send(Answer::Symbols(find_symbols(&path, symbols_file.as_deref())));
         })?;
-        Ok(Self { asks: Some(asks), answers, cancel, closed, seen, reader: Some(reader) })
+        let asks = Some(asks);
+        Ok(Self { asks, answers, cancel, closed, seen, reader: Some(reader), symbols, named: false })
     }
 
     /// Asks for something.
@@ -97,9 +102,21 @@ impl Library {
     }
 
     /// What has been read.
-    #[must_use]
-    pub fn answer(&self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+    ///
+    /// # Errors
+    /// A thread has ended before it should.
+    pub fn answer(&mut self) -> Result<Option<Answer>, Gone> {
+        // In this order: what a thread says last is there before it ends.
+        let ended = self.symbols.is_finished() && !self.named
+            || self.reader.as_ref().is_some_and(JoinHandle::is_finished);
+        match self.answers.try_recv() {
+            Ok(answer) => {
+                self.named |= matches!(answer, Answer::Symbols(_));
+                Ok(Some(answer))
+            }
+            Err(_) if ended => Err(Gone),
+            Err(_) => Ok(None),
+        }
     }
 }
 

@@ -248,7 +248,7 @@ impl Loop<'_> {
 
     /// Takes what threads have done.
     fn take_in(&mut self) -> Result<(), TuiError> {
-        while let Some(answer) = self.library.answer() {
+        while let Some(answer) = self.library.answer()? {
             self.app.read(answer);
             self.dirty = true;
         }

@@ -421,6 +421,9 @@ pub struct Bench {
     /// Random positions for seeks and reverse steps
     #[arg(long, default_value_t = 1000)]
     pub seeks: usize,
+    /// Measure the terminal front end on this recording instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["instructions", "seeks"])]
+    pub tui: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -132,6 +132,9 @@ impl App {
                 }
                 self.state.side.exits.know(std::sync::Arc::clone(&index));
                 self.state.side.index = Some(index);
+                self.find_cursor();
+                let result = self.state.side.exits.show_number(self.state.side.next_exit);
+                self.note_read(result);
             }
             Answer::Console(console) => {
                 self.state.side.console = console;

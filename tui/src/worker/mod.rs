@@ -165,7 +165,7 @@ pub struct Worker {
 
 /// The thread has ended before it should.
 #[derive(Debug, thiserror::Error)]
-#[error("the thread that replays has failed")]
+#[error("a thread of the front end has failed")]
 pub struct Gone;
 
 impl Worker {

@@ -9,6 +9,8 @@ mod documentation;
 mod guest;
 /// Lists: exits, console, marks, results.
 mod lists;
+/// Whatever somebody presses.
+mod monkey;
 /// Moving the cursor.
 mod moves;
 /// What is looked for.

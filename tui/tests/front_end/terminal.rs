@@ -304,6 +304,44 @@ fn gdb_goes_on_here_and_hands_the_position_back() {
     tmux.is_intact();
 }
 
+#[test]
+fn gdb_goes_on_in_a_split_of_tmux() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "gdb is missing");
+        println!("SKIPPED: gdb not installed");
+        return;
+    }
+    let Some(tmux) = Tmux::running(recording(), "", "--at 5+0") else { return };
+    tmux.wait("starts", |screen| cursor(screen) == "5+0");
+    tmux.keys(&["C-g"]);
+    let other = |tmux: &Tmux| {
+        let shown = tmux.run(&["capture-pane", "-p", "-t", "tui:0.1"]);
+        String::from_utf8_lossy(&shown.stdout).into_owned()
+    };
+    tmux.wait("gdb is there", |_| other(&tmux).contains("(gdb 5+0)"));
+    let types = |text: &str| {
+        assert!(tmux.run(&["send-keys", "-t", "tui:0.1", "-l", text]).status.success());
+        assert!(tmux.run(&["send-keys", "-t", "tui:0.1", "Enter"]).status.success());
+    };
+    types("seek 100+0");
+    tmux.wait("gdb moves", |_| other(&tmux).contains("(gdb 100+0)"));
+    // Both are there.
+    assert!(tmux.run(&["send-keys", "-t", "tui:0.0", "3"]).status.success());
+    let first = |tmux: &Tmux| {
+        String::from_utf8_lossy(&tmux.run(&["capture-pane", "-p", "-t", "tui:0.0"]).stdout).into_owned()
+    };
+    tmux.wait("goes on", |_| first(&tmux).contains("[registers]"));
+    types("detach");
+    types("quit");
+    tmux.wait("comes back", |_| {
+        let screen = first(&tmux);
+        screen.contains("gdb was left here") && cursor(&screen) == "100+0"
+    });
+    assert!(tmux.run(&["send-keys", "-t", "tui:0.0", "q"]).status.success());
+    tmux.wait("ends", |screen| screen.contains("ended with 0"));
+    tmux.is_intact();
+}
+
 /// A boot sector that writes to a port, counts 30,000,000 down to zero, writes again and halts for good.
 fn counts_down() -> Vec<u8> {
     let mut image = vec![0xe6, 0x80]; // out %al, $0x80
