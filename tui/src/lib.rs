@@ -1,23 +1,42 @@
-//! The terminal front end: exits, CPU and cursor of a recording on one screen.
+//! The terminal front end: a recording as a place to look around in.
 //!
-//! State is apart from view: a key becomes an [`Action`](app::Action), the [`App`](app::App) changes its
-//! [`State`](app::State), and [`view`] draws nothing but that. Recordings are reached through
-//! [`Timeline`](replayvm::timeline::Timeline) alone.
+//! A key becomes an [`Action`](action::Action), the [`App`](app::App) changes its [`State`](app::State), and [`view`] draws nothing
+//! but that. What takes time is done by two threads: the [`worker`] moves the machine, by
+//! [`Timeline`](replayvm::timeline::Timeline) alone, and the [`library`] reads the recording. The screen never waits for them.
 #![forbid(unsafe_code)]
 
+/// What a person may want.
+pub mod action;
 /// State, and what each action does to it.
 pub mod app;
-/// How many exits of each kind there are, and where.
-pub mod census;
 /// The list of exits, loaded a window at a time.
 pub mod exits;
+/// What is in the recording: counts of exits, console, inputs.
+pub mod index;
 /// The keys: one table.
 pub mod keys;
+/// The panes, and where on the screen everything is.
+pub mod layout;
+/// The threads that read the recording.
+pub mod library;
 /// What is shown of the machine under the cursor.
 pub mod machine;
-/// The event loop and the terminal.
-pub mod run;
+/// Named places, in a file beside the recording.
+pub mod marks;
+/// How fast it is on a recording.
+pub mod measure;
+/// Which panes were where.
+pub mod settings;
+/// Colours.
+pub mod theme;
 /// Drawing.
 pub mod view;
+/// The thread that moves the machine.
+pub mod worker;
 
-pub use run::{TuiError, run};
+/// The event loop.
+mod run;
+/// The terminal while it is ours.
+mod terminal;
+
+pub use run::{Gdb, Options, Place, TuiError, run};

@@ -1,9 +1,9 @@
 //! What the recording itself says about the time around here: `exits`, `events`, `console`. Nothing is replayed.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
-use recorder::{Event, ExitKind, Position, ReadError};
+use recorder::{ExitKind, Position, ReadError};
 use replayvm::console::{Cleaner, Colours, Lines, printed};
 
 use super::chain;
@@ -16,8 +16,6 @@ const FIRST_TICKS: u64 = 1 << 12;
 const ENTRIES_UNSEEN: u32 = 1 << 12;
 /// Characters of a line that are shown.
 pub(super) const LINE_CHARS: usize = 200;
-/// Bytes of an input that are shown.
-const INPUT_BYTES: usize = 32;
 
 /// The entries on both sides of a position.
 struct Around<T> {
@@ -79,38 +77,6 @@ fn around<T, I: Iterator<Item = Result<(Position, T), ReadError>>>(
     Ok(Around { before, after })
 }
 
-/// An input, in a few words.
-struct Input<'a>(&'a Event);
-
-impl fmt::Display for Input<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Event::Clock { unix_seconds } => write!(f, "clock {unix_seconds} s since 1970"),
-            Event::Entropy { value } => write!(f, "entropy {value:#x}"),
-            Event::DeviceEntropy { bytes } => {
-                write!(f, "entropy device, {} bytes:", bytes.len())?;
-                bytes.iter().take(INPUT_BYTES).try_for_each(|byte| write!(f, " {byte:02x}"))?;
-                f.write_str(if bytes.len() > INPUT_BYTES { " ..." } else { "" })
-            }
-            Event::Serial { bytes } => {
-                let shown = &bytes[..bytes.len().min(INPUT_BYTES)];
-                let more = if bytes.len() > INPUT_BYTES { "..." } else { "" };
-                write!(f, "serial, {} bytes: \"{}\"{more}", bytes.len(), shown.escape_ascii())
-            }
-            Event::Idle { ns } => write!(f, "idle for {ns} ns"),
-            Event::TimerDelay { source, ns } => write!(f, "timer {source} delayed by {ns} ns"),
-            Event::InterruptHold { ticks } => write!(f, "interrupts held for {ticks} ticks"),
-            _ => f.write_str("an input of a kind unknown here"),
-        }
-    }
-}
-
-/// Whether an event at a position is still to come for who stands there: what an instruction reads is, what came by itself
-/// has been applied.
-fn is_read(event: &Event) -> bool {
-    matches!(event, Event::Entropy { .. } | Event::DeviceEntropy { .. })
-}
-
 impl<T> Around<T> {
     fn text(&self, here: Position, show: impl Fn(&T) -> String) -> String {
         let mut text = String::new();
@@ -149,11 +115,11 @@ impl ReplayTarget<'_> {
             here,
             count,
             |from| recording.events_from(from),
-            |(at, event)| *at > here || *at == here && is_read(event),
+            |(at, event)| *at > here || *at == here && event.is_read(),
             |_| true,
             || !self.link.is_interrupted(),
         )?;
-        Ok(found.text(here, |event| Input(event).to_string()))
+        Ok(found.text(here, ToString::to_string))
     }
 
     pub(super) fn console(&self, count: usize) -> Result<String, String> {
@@ -229,13 +195,5 @@ mod tests {
         let here = Position::new(1 << 40, 0);
         let found = around(here, 1, entries, |_| false, |()| false, || false);
         assert_eq!(found.err().as_deref(), Some(INTERRUPTED));
-    }
-
-    #[test]
-    fn inputs_are_shown_in_few_words() {
-        let show = |event: Event| Input(&event).to_string();
-        assert_eq!(show(Event::Serial { bytes: b"ls\r\x1b".to_vec() }), "serial, 4 bytes: \"ls\\r\\x1b\"");
-        assert!(show(Event::DeviceEntropy { bytes: vec![7; 4096] }).len() < 200);
-        assert_eq!(show(Event::Entropy { value: 16 }), "entropy 0x10");
     }
 }

@@ -120,7 +120,7 @@ pub enum EntropyDevice {
 }
 
 /// Where the files of a recording are now.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RecordedDisks {
     /// Where a disk image is that is not in the recording, by its name there; otherwise it is looked for at its old path and then
     /// beside the recording; may be repeated
@@ -298,7 +298,7 @@ pub struct Run {
 }
 
 /// `replayvm gdb`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Gdb {
     /// The recording
     #[arg(required_unless_present = "print_python")]
@@ -358,6 +358,17 @@ pub struct Tui {
     /// Its disks.
     #[command(flatten)]
     pub disks: RecordedDisks,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// Where the cursor stands first: begin, end, or a position
+    #[arg(long, default_value = "begin", value_name = "POS")]
+    pub at: String,
+    /// Print the position of the cursor at the end. The screen is then the terminal that the command belongs to, so that a shell
+    /// can take what is printed
+    #[arg(long)]
+    pub print_position: bool,
 }
 
 /// `replayvm info`
@@ -507,6 +518,9 @@ pub struct Bench {
     /// Random positions for seeks and reverse steps
     #[arg(long, default_value_t = 1000)]
     pub seeks: usize,
+    /// Measure the terminal front end on this recording instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["instructions", "seeks"])]
+    pub tui: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -79,6 +79,11 @@ impl Failure {
         self
     }
 
+    /// All of it on one line.
+    pub fn line(&self) -> String {
+        self.chain.join(": ")
+    }
+
     /// Prints it to stderr.
     pub fn print(&self) {
         let mut causes = self.chain.iter();

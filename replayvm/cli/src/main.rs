@@ -67,7 +67,7 @@ fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Run(run) => commands::run::run(&run),
         Command::Replay(replay) => commands::replay::run(&replay, &interrupt_flag()?),
         Command::Gdb(gdb) => commands::gdb::run(&gdb),
-        Command::Tui(tui) => commands::tui::run(&tui, &interrupt_flag()?),
+        Command::Tui(tui) => commands::tui::run(&tui),
         Command::Info(info) => commands::info::run(&info, &interrupt_flag()?),
         Command::Exits(exits) => commands::exits::run(&exits),
         Command::Console(console) => commands::console::run(&console),

@@ -1,71 +1,58 @@
-//! The list of exits.
+//! The list of exits, and their summary.
 
-use ratatui::Frame;
-use ratatui::layout::Rect;
-use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph};
-use recorder::{Exit, ExitKind};
+use recorder::Exit;
 
-use super::status::grouped;
+use super::{grouped, selectable};
 use crate::app::State;
-use crate::exits::Row;
+use crate::exits::{Order, Row};
+use crate::layout::Pane;
+use crate::theme::Role;
 
-pub fn draw(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let exits = &state.exits;
-    let what = exits.filter().map_or("exits", ExitKind::name);
-    let title = match exits.len() {
-        0 => format!(" no {what} "),
-        len => format!(" {what} {} of {} ", grouped(exits.selected_index() + 1), grouped(len)),
+pub fn list(state: &State) -> (String, Vec<Line<'static>>) {
+    let exits = &state.side.exits;
+    let what = state.side.filter().map_or_else(|| "exits".to_owned(), |filter| filter.text().to_owned());
+    let order = match state.side.sorted() {
+        Order::Position => String::new(),
+        order => format!(", by {}", order.name()),
     };
-    let block = Block::bordered().title(title);
-    let width = state.end.to_string().len();
-    let lines: Vec<Line<'_>> = exits
-        .visible()
-        .map(|(index, row)| {
-            let line = match row {
-                Some(row) => line(row, marker(state, index, row), width),
-                None => Line::from("  cannot be read"),
-            };
-            let selected = index == exits.selected_index();
-            line.style(if selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() })
-        })
-        .collect();
-    frame.render_widget(Paragraph::new(lines).block(block), area);
+    let title = match exits.len() {
+        0 => format!("no {what}"),
+        len => format!("{what} {} of {}{order}", grouped(exits.selected_index() + 1), grouped(len)),
+    };
+    let width = state.side.end.to_string().len();
+    let lines = exits.visible().map(|(index, row)| {
+        let line = match row {
+            Some(row) => line(state, row, marker(state, index, row), width),
+            None => Line::from("  cannot be read"),
+        };
+        selectable(state, Pane::Exits, index == exits.selected_index(), line)
+    });
+    (title, lines.collect())
 }
 
 /// Where the cursor is among the exits: at this one, or before this one and after the one above.
 fn marker(state: &State, index: u64, row: &Row) -> &'static str {
-    let above = index.checked_sub(1).and_then(|above| state.exits.row(above));
-    let first = row.number >= state.next_exit && above.is_none_or(|above| above.number < state.next_exit);
-    if row.at == state.machine.position {
+    let side = &state.side;
+    let above = index.checked_sub(1).and_then(|above| side.exits.row(above));
+    let first = row.number >= side.next_exit && above.is_none_or(|above| above.number < side.next_exit);
+    if row.at == side.machine.position {
         "▶ "
-    } else if first {
+    } else if first && side.sorted() == Order::Position {
         "▷ "
     } else {
         "  "
     }
 }
 
-fn line(row: &Row, marker: &'static str, width: usize) -> Line<'static> {
+fn line(state: &State, row: &Row, marker: &'static str, width: usize) -> Line<'static> {
     let kind = row.exit.kind();
     Line::from(vec![
-        Span::styled(marker, Style::new().fg(Color::Green)),
+        Span::styled(marker, state.theme.style(Role::Cursor)),
         Span::raw(format!("{:>width$} ", row.at)),
-        Span::styled(kind.name(), Style::new().fg(color(kind))),
+        Span::styled(kind.name(), state.theme.style(Role::Exit(kind))),
         Span::raw(details(&row.exit)),
     ])
-}
-
-fn color(kind: ExitKind) -> Color {
-    match kind {
-        ExitKind::PortRead | ExitKind::PortWrite => Color::Cyan,
-        ExitKind::MmioRead | ExitKind::MmioWrite => Color::Blue,
-        ExitKind::Interrupt | ExitKind::Nmi | ExitKind::SoftwareInterrupt => Color::Yellow,
-        ExitKind::Exception | ExitKind::Shutdown => Color::Red,
-        ExitKind::Halt => Color::DarkGray,
-        _ => Color::Magenta,
-    }
 }
 
 /// What follows the kind. A value has as many digits as it has room for, so that its size is seen.
@@ -87,6 +74,31 @@ fn details(exit: &Exit) -> String {
             text.strip_prefix(exit.kind().name()).map_or_else(|| format!(" {text}"), str::to_owned)
         }
     }
+}
+
+/// How many of each kind are in the part of the run that the timeline shows.
+pub fn summary(state: &State, rows: usize) -> (String, Vec<Line<'static>>) {
+    let title = format!("summary, ticks {} to {}", state.strip.from, state.strip.to);
+    if state.side.index.is_none() {
+        return (title, vec![Line::from("exits are being read")]);
+    }
+    let kinds = state.summary();
+    let total: u64 = kinds.iter().map(|(_, count)| count).sum();
+    let ticks = (state.strip.to - state.strip.from).max(1);
+    let head = format!("{:<19}{:>11}{:>8}{:>14}", "exit", "count", "share", "a 1000 ticks");
+    let mut lines = vec![Line::styled(head, state.theme.style(Role::Label))];
+    let selected = state.side.scroll(Pane::Summary).selected;
+    for (row, (kind, count)) in kinds.into_iter().enumerate() {
+        let share = count as f64 * 100.0 / total.max(1) as f64;
+        let rate = count as f64 * 1000.0 / ticks as f64;
+        let numbers = format!("{:>11}{share:>7.2}%{rate:>14.3}", grouped(count));
+        let name = Span::styled(format!("{:<19}", kind.name()), state.theme.style(Role::Exit(kind)));
+        let line = Line::from(vec![name, Span::raw(numbers)]);
+        lines.push(selectable(state, Pane::Summary, row == selected, line));
+    }
+    lines.truncate(rows.saturating_sub(1).max(1));
+    lines.push(Line::from(format!("{:<19}{:>11}", "total", grouped(total))));
+    (title, lines)
 }
 
 #[cfg(test)]

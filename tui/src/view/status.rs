@@ -2,51 +2,54 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
 
 use crate::app::{Busy, Note, State};
-use crate::machine::Snapshot;
+use crate::theme::Role;
 
-/// What the next step does.
-pub fn draw_next(frame: &mut Frame<'_>, area: Rect, machine: &Snapshot) {
-    let next = Span::styled("next  ", Style::new().fg(Color::Cyan));
-    frame.render_widget(Line::from(vec![next, Span::raw(machine.next.as_str())]), area);
+/// What the next step does, and where that is in the program.
+pub fn draw_next(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let machine = &state.side.machine;
+    let mut spans =
+        vec![Span::styled("next  ", state.theme.style(Role::Label)), Span::raw(machine.next.as_str())];
+    if let Some(place) = &machine.place {
+        spans.push(Span::styled(format!("  {place}"), state.theme.style(Role::Mark)));
+    }
+    frame.render_widget(Line::from(spans), area);
 }
 
 /// Where the cursor is, in numbers.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let machine = &state.machine;
-    let mut text = format!(
+    let machine = &state.side.machine;
+    let text = format!(
         "{} of {}  {} ms  {} instructions",
         machine.position,
-        state.end,
+        state.side.end,
         milliseconds(machine.virtual_ns),
         grouped(machine.instructions)
     );
-    if let Some(mark) = state.mark {
-        text.push_str(&format!("  mark {mark}"));
-    }
     frame.render_widget(Line::from(text), area);
 }
 
 /// What is running, or what came of the last action.
 pub fn draw_note(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let (text, color) = match (&state.busy, &state.note) {
-        (Some(Busy::Replay { at, goal }), _) => {
-            (format!("replaying: {at}, at most to {goal}; Esc stops"), Color::Green)
+    let (text, role) = match (&state.busy, &state.note) {
+        (Some(Busy::Work { what, progress: Some(progress) }), _) => {
+            (format!("{what}: {}, at most to {}; Esc stops", progress.position, progress.goal), Role::Cursor)
         }
-        (Some(Busy::Census { seen, of }), _) => {
-            (format!("counting exits: {} of {}; Esc stops", grouped(*seen), grouped(*of)), Color::Green)
+        (Some(Busy::Work { what, progress: None }), _) => (format!("{what}; Esc stops"), Role::Cursor),
+        (Some(Busy::Exits { seen, of }), _) => {
+            (format!("reading exits: {} of {}; Esc stops", grouped(*seen), grouped(*of)), Role::Cursor)
         }
-        (None, Some(Note::Info(text))) => (text.clone(), Color::Yellow),
-        (None, Some(Note::Error(text))) => (text.clone(), Color::Red),
+        (None, Some(Note::Info(text))) => (text.clone(), Role::Info),
+        (None, Some(Note::Error(text))) => (text.clone(), Role::Error),
         (None, None) => return,
     };
-    frame.render_widget(Line::styled(text, Style::new().fg(color)), area);
+    frame.render_widget(Line::styled(text, state.theme.style(role)), area);
 }
 
 /// A number with its digits in groups of three.
+#[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -60,7 +63,8 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// Nanoseconds as milliseconds, to the nanosecond.
-fn milliseconds(ns: u64) -> String {
+#[must_use]
+pub fn milliseconds(ns: u64) -> String {
     format!("{}.{:06}", grouped(ns / 1_000_000), ns % 1_000_000)
 }
 

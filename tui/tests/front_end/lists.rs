@@ -1,121 +1,218 @@
-//! What a longer recording asks of the list: only a window is in memory, and everything else is the same.
+//! Lists: exits, console, marks.
 
-use std::sync::OnceLock;
+use recorder::{ExitKind, Position};
+use tui::action::{Action, Landmark};
+use tui::exits::Order;
+use tui::layout::{Pane, Slot};
 
-use recorder::{Exit, ExitKind, Position, Recording};
-use tui::exits::ExitList;
+use crate::support::{Front, LARGE, SMALL, copy};
 
-/// More than six batches.
-const EXITS: u64 = 200_000;
-
-/// Every exit is a port write, but for every hundredth, which is an interrupt, and number 150,000, which is an NMI.
-fn exit(number: u64) -> (Position, Exit) {
-    let at = Position::new(number * 3, (number % 7) as u32);
-    let exit = match number {
-        150_000 => Exit::Nmi,
-        _ if number % 100 == 99 => Exit::Interrupt { vector: 0x20 },
-        _ => Exit::PortWrite { port: 0x3f8, size: 1, value: (number % 251) as u32 },
+#[test]
+fn exits_are_filtered_by_kind_port_and_text() {
+    let mut front = Front::new(SMALL);
+    let all = front.side().exits.len();
+    let count = |front: &mut Front, text: &str| {
+        front.write(Action::Filter, text);
+        front.side().exits.len()
     };
-    (at, exit)
-}
-
-fn list() -> ExitList {
-    static MADE: OnceLock<Recording> = OnceLock::new();
-    let recording = MADE.get_or_init(|| crate::support::written((0..EXITS).map(exit)));
-    let mut list = ExitList::new(recording.clone());
-    list.set_height(20).expect("reads");
-    list
-}
-
-fn go_on(_: u64) -> bool {
-    true
-}
-
-fn filtered(kind: ExitKind) -> ExitList {
-    let mut list = list();
-    while list.filter() != Some(kind) {
-        list.cycle_filter(true, &mut go_on).expect("reads");
-    }
-    list
+    assert_eq!(count(&mut front, "port=0x3f8"), 6 * 7);
+    assert_eq!(count(&mut front, "exception"), 1);
+    assert_eq!(count(&mut front, "vector=32"), 2);
+    assert_eq!(count(&mut front, "port-write 0x6c"), 6, "an l in each line");
+    assert_eq!(count(&mut front, "msr=0xc0000080"), 1);
+    front.act(&[Action::Enter]);
+    assert!(front.side().machine.next.contains("rdmsr"), "{}", front.side().machine.next);
+    assert_eq!(count(&mut front, ""), all);
+    front.write(Action::Filter, "port=x");
+    assert!(front.error().contains("needs a number"), "{}", front.error());
+    front.act(&[Action::First, Action::FilterKind]);
+    let kind = front.side().exits.selected().unwrap().exit.kind();
+    assert_eq!(front.side().filter().map(|filter| filter.text().to_owned()), Some(kind.name().to_owned()));
+    front.act(&[Action::FilterKind]);
+    assert_eq!(front.side().exits.len(), all);
 }
 
 #[test]
-fn only_a_window_is_in_memory() {
-    let mut list = list();
-    assert_eq!(list.len(), EXITS);
-    for index in [0, 100_000, EXITS, 65_535, 131_072] {
-        list.select(index).expect("reads");
-        assert!(list.loaded() <= 512);
-        let index = index.min(EXITS - 1);
-        let row = *list.selected().expect("loaded");
-        assert_eq!((row.number, (row.at, row.exit)), (index, exit(index)));
-        assert_eq!(list.visible().count(), 20);
-    }
+fn exits_are_sorted() {
+    let mut front = Front::new(LARGE);
+    front.act(&[Action::Sort, Action::First]);
+    assert_eq!(front.side().sorted(), Order::Backward);
+    let rows = |front: &Front| {
+        let rows = front.side().exits.visible().map(|(_, row)| *row.unwrap());
+        rows.collect::<Vec<_>>()
+    };
+    assert!(rows(&front).is_sorted_by_key(|row| std::cmp::Reverse(row.number)));
+    front.act(&[Action::Sort, Action::First]);
+    assert!(rows(&front).is_sorted_by_key(|row| (row.exit.kind() as u8, row.number)));
+    front.act(&[Action::Sort, Action::Sort, Action::First]);
+    assert_eq!(front.side().sorted(), Order::Value);
+    front.act(&[Action::Sort]);
+    assert_eq!(front.side().sorted(), Order::Position);
 }
 
 #[test]
-fn every_row_in_sight_is_loaded_wherever_one_scrolls() {
-    let mut list = list();
-    list.select(32_000).expect("reads");
-    for _ in 0..100 {
-        list.move_by_pages(1).expect("reads");
-        for (index, row) in list.visible() {
-            assert_eq!(row.expect("loaded").number, index);
-        }
-    }
+fn the_list_follows_the_cursor_unless_somebody_is_in_it() {
+    let mut front = Front::new(SMALL);
+    front.act(&[Action::Focus { back: false }, Action::End]);
+    let selected = front.side().exits.selected_index();
+    assert_eq!(selected, front.side().exits.len() - 1);
+    front.show(Pane::Exits).act(&[Action::First, Action::Begin, Action::PageDown, Action::End]);
+    assert!(front.side().exits.selected_index() < 20);
+    front.act(&[Action::SelectAtCursor]);
+    assert_eq!(front.side().exits.selected_index(), selected);
 }
 
 #[test]
-fn a_filtered_list_finds_its_exits_by_their_index() {
-    let mut list = filtered(ExitKind::Interrupt);
-    assert_eq!(list.len(), EXITS / 100);
-    for index in [0, 1, 327, 328, 1999] {
-        list.select(index).expect("reads");
-        assert_eq!(list.selected().expect("loaded").number, index * 100 + 99);
-    }
-    let mut list = filtered(ExitKind::Nmi);
-    list.select(5).expect("reads");
-    assert_eq!((list.len(), list.selected().expect("loaded").number), (1, 150_000));
-}
-
-#[test]
-fn a_filter_moves_the_selection_to_the_next_exit_that_is_listed() {
-    let mut list = list();
-    list.select(70_000).expect("reads");
-    while list.filter() != Some(ExitKind::Interrupt) {
-        list.cycle_filter(true, &mut go_on).expect("reads");
-    }
-    assert_eq!(list.selected().expect("loaded").number, 70_099);
-    while list.filter().is_some() {
-        list.cycle_filter(true, &mut go_on).expect("reads");
-    }
-    assert_eq!(list.selected().expect("loaded").number, 70_000);
-}
-
-#[test]
-fn a_count_that_is_stopped_changes_nothing() {
-    let mut list = list();
-    list.select(1000).expect("reads");
-    let mut told = Vec::new();
-    let done = list.cycle_filter(true, &mut |seen| {
-        told.push(seen);
-        told.len() < 2
+fn the_summary_counts_what_the_timeline_shows() {
+    let mut front = Front::new(SMALL);
+    front.show(Pane::Summary);
+    let all = front.state().summary();
+    assert_eq!(all.iter().map(|(_, count)| count).sum::<u64>(), front.side().exits.len());
+    assert_eq!(all[0].0, ExitKind::PortWrite);
+    front.act(&[Action::End]);
+    (0..6).for_each(|_| {
+        front.act(&[Action::ZoomIn]);
     });
-    assert!(!done.expect("reads"));
-    assert_eq!(told, [32_768, 65_536]);
-    assert_eq!((list.filter(), list.selected_index(), list.len()), (None, 1000, EXITS));
+    let part = front.state().summary();
+    assert!(part.iter().map(|(_, count)| count).sum::<u64>() < front.side().exits.len());
+    front.act(&[Action::WholeRun, Action::First, Action::Enter]);
+    assert_eq!(front.state().layout.focused(), Pane::Exits);
+    assert_eq!(front.side().exits.len(), all[0].1);
 }
 
 #[test]
-fn positions_are_found_in_the_list() {
-    let list = list();
-    for number in [0, 1, 40_000, EXITS - 1] {
-        let (at, exit) = exit(number);
-        assert_eq!(list.number_at(at, None).expect("reads"), number);
-        assert_eq!(list.find(at, exit.kind()).expect("reads"), Some(number));
-        assert_eq!(list.find(at, ExitKind::Halt).expect("reads"), None);
+fn marks_are_kept_beside_the_recording_and_never_in_it() {
+    let (_folder, path) = copy();
+    let before = std::fs::read(&path).unwrap();
+    let mut front = Front::over(&path, SMALL);
+    front.go_to("count").write(Action::Mark, "a call");
+    front.go_to("50%").write(Action::Mark, "the middle");
+    let middle = front.position();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    drop(front);
+
+    let mut front = Front::over(&path, SMALL);
+    assert_eq!(front.side().marks.len(), 2);
+    front.act(&[Action::Jump { to: Landmark::Mark, back: false }]);
+    assert_eq!(front.place(), "count+0x0");
+    front.show(Pane::Marks).act(&[Action::Down, Action::Enter]);
+    assert_eq!(front.position(), middle);
+    front.act(&[Action::Delete]);
+    assert_eq!(front.info(), "`the middle` is no mark any more");
+    drop(front);
+    assert_eq!(Front::over(&path, SMALL).side().marks.len(), 1);
+}
+
+#[test]
+fn marks_that_cannot_be_kept_are_told_of() {
+    let (_folder, path) = copy();
+    let mut front = Front::over(&path, SMALL);
+    std::fs::create_dir(path.with_extension("rvm.marks")).unwrap();
+    front.write(Action::Mark, "lost");
+    assert!(front.error().contains("marks cannot be kept"), "{}", front.error());
+}
+
+#[test]
+fn stops_are_listed_with_the_marks_and_taken_away_there() {
+    let mut front = Front::new(SMALL);
+    front.write(Action::Breakpoint, "trap").show(Pane::Memory).write(Action::Address, "counter");
+    front.act(&[Action::Watch]).show(Pane::Marks);
+    assert_eq!(front.side().len(Pane::Marks), 2);
+    front.act(&[Action::Enter]);
+    assert_eq!(front.state().layout.focused(), Pane::Code);
+    front.show(Pane::Marks).act(&[Action::First, Action::Delete, Action::Delete]);
+    assert_eq!(front.side().len(Pane::Marks), 0);
+}
+
+#[test]
+fn memory_shows_what_has_changed_and_follows_a_register() {
+    let mut front = Front::new(LARGE);
+    front.go_to("count").show(Pane::Memory).write(Action::Address, "counter");
+    assert!(!front.side().machine.memory.changed.contains(&true));
+    front.act(&[Action::Out { back: false }]);
+    let changed = &front.side().machine.memory.changed;
+    assert_eq!(changed.iter().position(|changed| *changed), Some(0));
+    assert_eq!(changed.iter().filter(|changed| **changed).count(), 1);
+    front.write(Action::Address, "rsp");
+    let stack = front.side().machine.registers.named("rsp").unwrap();
+    assert_eq!(front.side().machine.memory.first, stack);
+    front.act(&[Action::Begin]);
+    assert_ne!(front.side().machine.memory.first, stack);
+    front.act(&[Action::End, Action::PageDown]);
+    assert!(front.side().machine.memory.first > front.side().machine.registers.named("rsp").unwrap());
+}
+
+#[test]
+fn the_stack_leads_to_code_and_memory() {
+    let mut front = Front::new(LARGE);
+    front.go_to("count").act(&[Action::Step { back: false }, Action::Step { back: false }]);
+    let frames: Vec<_> = front.side().machine.frames.iter().filter_map(|frame| frame.name.clone()).collect();
+    assert!(frames[0].starts_with("count+") && frames[1].starts_with("start+"), "{frames:?}");
+    front.show(Pane::Stack).act(&[Action::Down, Action::Enter]);
+    assert_eq!(front.state().layout.focused(), Pane::Code);
+    let caller = front.side().machine.frames[1].address;
+    assert_eq!(front.side().code_line, Some(caller));
+}
+
+#[test]
+fn devices_are_walked_through() {
+    let mut front = Front::new(LARGE);
+    front.go_to("end").show(Pane::Devices);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..13 {
+        assert!(!front.side().machine.device.is_empty(), "{:?}", front.side().look.device);
+        seen.insert(front.side().look.device.name());
+        front.act(&[Action::Right]);
     }
-    let near = Some((Position::new(100, 0), list.number_at(Position::new(100, 0), None).expect("reads")));
-    assert_eq!(list.number_at(exit(777).0, near).expect("reads"), 777);
-    assert_eq!(list.number_at(Position::MAX, None).expect("reads"), EXITS);
+    assert_eq!(seen.len(), 13);
+    assert_eq!(front.side().look.device.name(), "pic");
+    front.act(&[Action::Left]);
+    assert_eq!(front.side().look.device.name(), "mapped");
+}
+
+#[test]
+fn processes_are_not_made_up() {
+    let mut front = Front::new(SMALL);
+    front.show(Pane::Tasks);
+    assert!(front.screen().contains("no `init_task`"), "{}", front.screen());
+}
+
+#[test]
+fn clicks_select_and_go() {
+    let mut front = Front::new(SMALL);
+    let cell = |x, y| ratatui::layout::Position::new(x, y);
+    // The timeline's middle.
+    front.app.click(cell(40, 2));
+    front.serve();
+    assert!(front.position().tick.abs_diff(front.side().end.tick / 2) <= front.side().end.tick / 50);
+    // The third row of the exits, and again.
+    front.app.click(cell(5, 8));
+    front.serve();
+    assert_eq!(front.side().exits.selected_index(), front.side().exits.top() + 2);
+    front.app.click(cell(5, 8));
+    front.serve();
+    assert_eq!(front.position(), front.side().exits.selected().unwrap().at);
+    front.app.click(cell(60, 8));
+    assert_eq!(front.state().layout.focus(), Slot::Right);
+    front.app.wheel(cell(5, 8), true);
+    assert_eq!(front.state().layout.focus(), Slot::Left);
+    assert_eq!(front.side().exits.selected_index(), front.side().exits.top() + 5);
+    front.app.wheel(cell(5, 2), false);
+    assert_eq!(front.state().strip.factor(), 2);
+}
+
+#[test]
+fn single_steps_are_columns_at_the_closest_look() {
+    let mut front = Front::new(SMALL);
+    front.go_to("count");
+    while !front.state().strip.stepwise {
+        front.act(&[Action::ZoomIn]);
+    }
+    let steps = front.side().machine.steps.clone();
+    let here = front.position();
+    assert!(steps.is_sorted_by(|a, b| a.at < b.at));
+    assert!(steps.iter().any(|step| step.at == here));
+    assert!(steps.iter().any(|step| step.exit == Some(ExitKind::PortWrite)));
+    front.act(&[Action::Step { back: false }]);
+    assert_eq!(front.position(), Position::new(here.tick, here.offset + 1));
 }

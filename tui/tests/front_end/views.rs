@@ -1,147 +1,151 @@
 //! What is drawn.
 
 use ratatui::layout::Size;
-use recorder::{Exit, Position};
-use tui::app::{Action, Busy, Note, State};
-use tui::exits::ExitList;
-use tui::machine::Snapshot;
-use tui::view;
+use tui::action::Action;
+use tui::layout::Pane;
+use tui::theme::Theme;
 
-use crate::support::{act, app, screen, written};
+use crate::support::{Front, LARGE, SMALL, screen};
 
-const SIZE: Size = Size { width: 80, height: 24 };
-
-/// A state in which nothing depends on a guest.
-fn made_up() -> State {
-    let at = |tick| Position::new(tick, 2);
-    let recording = written([
-        (at(10), Exit::PortWrite { port: 0x3f8, size: 1, value: 0x41 }),
-        (at(20), Exit::PortRead { port: 0x3fd, size: 1, value: 0x60 }),
-        (at(30), Exit::MmioWrite { gpa: 0xfee0_0380, size: 4, value: 0xffff }),
-        (at(30), Exit::MsrRead { index: 0xc000_0080, value: 0x500 }),
-        (at(40), Exit::Cpuid { leaf: 1, subleaf: 0 }),
-        (at(500), Exit::Tsc { value: 5000 }),
-        (at(600), Exit::Entropy { value: 0x1234_5678_9abc_def0 }),
-        (at(700), Exit::Halt),
-        (at(701), Exit::Interrupt { vector: 0x20 }),
-        (at(800), Exit::Exception { vector: 14, error_code: Some(2), address: 0xdead_b000 }),
-        (at(900), Exit::SoftwareInterrupt { vector: 0x80 }),
-        (at(1000), Exit::Shutdown),
+/// Every pane on both screens, where there is something in each.
+fn shown(pane: Pane, size: Size) -> String {
+    let mut front = Front::new(size);
+    front.write(Action::Breakpoint, "print").go_to("count").act(&[
+        Action::Over { back: false },
+        Action::Over { back: false },
+        Action::Over { back: false },
     ]);
-    let mut exits = ExitList::new(recording);
-    exits.set_height(view::list_height(SIZE)).expect("reads");
-    exits.select(4).expect("reads");
-    State {
-        title: "made-up.rvm: guest made-up, seed 3".to_owned(),
-        machine: Snapshot {
-            position: at(500),
-            instructions: 12_345_678,
-            virtual_ns: 5_000_020,
-            gpr: std::array::from_fn(|index| 0x1111_1111_1111_1111 * index as u64),
-            rip: 0xffff_ffff_8100_0040,
-            rflags: 0x246,
-            cr0: 0x8001_0033,
-            cr2: 0xdead_b000,
-            cr3: 0x1000,
-            cr4: 0x6a0,
-            cs: 0x10,
-            ss: 0x18,
-            cpl: 0,
-            mode: "64-bit",
-            next: "0xffffffff81000040: 0f 31  rdtsc".to_owned(),
-        },
-        begin: Position::START,
-        end: at(1000),
-        mark: Some(at(250)),
-        exits,
-        next_exit: 5,
-        note: None,
-        busy: None,
-        help: false,
-        quit: false,
+    front.show(Pane::Memory).write(Action::Address, "counter");
+    if pane == Pane::Results {
+        front.act(&[Action::Writes]);
     }
+    front.go_to("trap").go_to("40%").go_to("count");
+    front.act(&[Action::Step { back: false }, Action::Step { back: false }]);
+    front.show(Pane::Exits).show(pane);
+    assert_eq!(front.state().note, None);
+    front.screen()
 }
 
-/// Puts what may change with the guest's compiler or the CPU's accounting out of the picture: positions become `P`, long
-/// hexadecimal numbers `x`, other numbers of the status line `N`, and runs of blanks or of the bar one.
-fn redacted(screen: &str) -> String {
-    let word = |word: &str| {
-        let is_position = word.split_once('+').is_some_and(|(tick, offset)| {
-            [tick, offset].iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
-        });
-        let bare = word.trim_start_matches("0x").trim_end_matches(':');
-        let is_hex = bare.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_position {
-            "P".to_owned()
-        } else if is_hex && (bare.len() >= 8 || word.starts_with("0x") && word.ends_with(':')) {
-            "x".to_owned()
-        } else if word.starts_with(|c: char| c.is_ascii_digit()) && word.contains([',', '.']) {
-            "N".to_owned()
-        } else {
-            word.to_owned()
-        }
+macro_rules! goldens {
+    ($($name:ident: $pane:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                insta::assert_snapshot!(concat!(stringify!($name), "_small"), shown(Pane::$pane, SMALL));
+                insta::assert_snapshot!(concat!(stringify!($name), "_large"), shown(Pane::$pane, LARGE));
+            }
+        )*
     };
-    let line = |line: &str| {
-        let spaced = line.replace('│', " │ ").replace('─', " ");
-        spaced.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
-    };
-    screen.lines().map(|text| line(text) + "\n").collect()
+}
+
+goldens! {
+    exits: Exits,
+    summary: Summary,
+    code: Code,
+    registers: Registers,
+    memory: Memory,
+    stack: Stack,
+    console: Console,
+    devices: Devices,
+    processes: Tasks,
+    results: Results,
+    marks: Marks,
+    inputs: Inputs,
 }
 
 #[test]
-fn the_main_view() {
-    insta::assert_snapshot!(screen(&made_up(), SIZE));
-}
-
-#[test]
-fn the_main_view_on_a_wide_terminal() {
-    insta::assert_snapshot!(screen(&made_up(), Size { width: 132, height: 30 }));
-}
-
-#[test]
-fn the_main_view_of_a_recording() {
-    let mut app = app();
-    app.set_list_height(view::list_height(SIZE));
-    insta::assert_snapshot!(redacted(&screen(app.state(), SIZE)));
-    act(&mut app, &[Action::SeekSelected]);
-    let drawn = screen(app.state(), SIZE);
-    assert!(drawn.contains("│▶ "), "{drawn}");
+fn one_pane_alone() {
+    let mut front = Front::new(SMALL);
+    front.go_to("count").show(Pane::Memory).act(&[Action::ZoomPane]);
+    insta::assert_snapshot!(front.screen());
 }
 
 #[test]
 fn the_help_lists_every_key() {
-    let state = State { help: true, ..made_up() };
-    insta::assert_snapshot!(screen(&state, SIZE));
-    let drawn = screen(&state, Size { width: 120, height: 40 });
-    for binding in tui::keys::BINDINGS {
-        assert!(drawn.contains(binding.help), "{}", binding.help);
+    let mut front = Front::new(SMALL);
+    front.act(&[Action::Help]);
+    insta::assert_snapshot!(front.screen());
+    let mut seen = front.screen();
+    for _ in 0..12 {
+        front.act(&[Action::PageDown]);
+        seen.push_str(&front.screen());
     }
+    for binding in tui::keys::BINDINGS {
+        assert!(seen.contains(binding.help), "{}", binding.help);
+    }
+    front.act(&[Action::Cancel]);
+    assert_eq!(front.state().help, None);
 }
 
 #[test]
-fn progress_and_notes_take_the_place_of_the_help_line() {
-    let last = |state: &State| screen(state, SIZE).lines().last().expect("lines").to_owned();
-    let (at, goal) = (Position::new(100, 0), Position::new(900, 1));
-    let busy = State { busy: Some(Busy::Replay { at, goal }), ..made_up() };
-    assert_eq!(last(&busy), "replaying: 100+0, at most to 900+1; Esc stops");
-    let busy = State { busy: Some(Busy::Census { seen: 32_768, of: 1_000_000 }), ..made_up() };
-    assert_eq!(last(&busy), "counting exits: 32,768 of 1,000,000; Esc stops");
-    let noted = State { note: Some(Note::Error("it diverged".to_owned())), ..made_up() };
-    assert_eq!(last(&noted), "it diverged");
+fn a_line_that_is_asked_for_is_seen_as_it_is_written() {
+    let mut front = Front::new(SMALL);
+    front.act(&[Action::Mark]);
+    "the place ".chars().for_each(|c| front.app.write(c));
+    assert!(front.screen().ends_with("name of this place: the place\n"), "{}", front.screen());
+    "x".repeat(100).chars().for_each(|c| front.app.write(c));
+    assert!(front.screen().lines().last().unwrap().starts_with("xxx"));
+    front.app.forget_question();
+    assert!(front.screen().lines().last().unwrap().starts_with("? help"));
 }
 
 #[test]
-fn a_recording_without_exits_says_so() {
-    let state = State { exits: ExitList::new(written([])), ..made_up() };
-    assert!(screen(&state, SIZE).contains(" no exits "));
+fn the_timeline_at_every_zoom() {
+    let mut front = Front::new(SMALL);
+    front.go_to("count");
+    let strip = |front: &Front| {
+        let lines: Vec<_> = front.screen().lines().skip(1).take(4).map(str::to_owned).collect();
+        lines.join("\n")
+    };
+    let mut seen = vec![strip(&front)];
+    while !front.state().strip.stepwise {
+        for _ in 0..4 {
+            front.act(&[Action::ZoomIn]);
+        }
+        seen.push(strip(&front));
+    }
+    front.act(&[Action::WholeRun, Action::Axis]);
+    seen.push(strip(&front));
+    insta::assert_snapshot!(seen.join("\n\n"));
+}
+
+#[test]
+fn colours_come_from_the_theme_and_plain_has_none() {
+    let colours = |theme: Theme| {
+        let mut front = Front::new(SMALL);
+        front.go_to("count");
+        let layout = front.state().layout.clone();
+        front.app.arrange(layout, theme);
+        front.serve();
+        let backend = ratatui::backend::TestBackend::new(80, 24);
+        let mut terminal = ratatui::Terminal::new(backend).unwrap();
+        terminal.draw(|frame| tui::view::draw(frame, front.state())).unwrap();
+        let cells = terminal.backend().buffer().content().iter();
+        cells.map(|cell| cell.fg).filter(|fg| *fg != ratatui::style::Color::Reset).collect::<Vec<_>>()
+    };
+    let (dark, light) = (colours(Theme::Dark), colours(Theme::Light));
+    assert!(!dark.is_empty() && !light.is_empty() && dark != light);
+    assert_eq!(colours(Theme::Plain), []);
 }
 
 #[test]
 fn no_terminal_is_too_small() {
-    let state = State { help: true, ..made_up() };
-    for width in 1..50 {
-        for height in 1..26 {
-            screen(&state, Size { width, height });
+    let mut front = Front::new(SMALL);
+    front.go_to("count");
+    for pane in Pane::ALL {
+        front.show(pane);
+        for width in (1..60).step_by(3) {
+            for height in (1..30).step_by(2) {
+                front.app.resize(Size { width, height });
+                front.serve();
+                screen(front.state());
+            }
         }
+        front.app.resize(SMALL);
+        front.serve();
     }
+    front.act(&[Action::Help]);
+    front.app.resize(Size { width: 3, height: 3 });
+    front.serve();
+    screen(front.state());
 }

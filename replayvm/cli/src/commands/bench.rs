@@ -18,7 +18,7 @@ use crate::output;
 
 /// Latencies in microseconds.
 #[derive(Debug, Serialize)]
-struct Latency {
+pub(super) struct Latency {
     samples: usize,
     p50_us: f64,
     p99_us: f64,
@@ -26,7 +26,7 @@ struct Latency {
 }
 
 impl Latency {
-    fn of(mut samples: Vec<Duration>) -> Self {
+    pub(super) fn of(mut samples: Vec<Duration>) -> Self {
         samples.sort_unstable();
         let at = |share: f64| {
             let index = ((samples.len().max(1) - 1) as f64 * share).round() as usize;
@@ -35,7 +35,7 @@ impl Latency {
         Self { samples: samples.len(), p50_us: at(0.5), p99_us: at(0.99), max_us: at(1.0) }
     }
 
-    fn print(&self, what: &str) {
+    pub(super) fn print(&self, what: &str) {
         println!(
             "{what:<44} p50 {:>10.1} us   p99 {:>10.1} us   max {:>10.1} us   ({} samples)",
             self.p50_us, self.p99_us, self.max_us, self.samples
@@ -65,6 +65,9 @@ struct Report {
 
 /// `replayvm bench`
 pub fn run(arguments: &Bench) -> Result<u8, Failure> {
+    if let Some(recording) = &arguments.tui {
+        return super::bench_tui::run(recording, arguments.json);
+    }
     let folder = tempfile::tempdir().map_err(|error| Failure::internal(&error))?;
     let long = folder.path().join("long.rvm");
     let bar = output::progress(5, "{msg} {elapsed}");

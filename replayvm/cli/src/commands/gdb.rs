@@ -34,7 +34,8 @@ pub fn run(arguments: &Gdb) -> Result<u8, Failure> {
     let at = place::of(&arguments.at, &timeline).map_err(|failure| failure.hint("--at end"))?;
     timeline.seek(at, &mut unsupervised())?;
     if arguments.launch {
-        launch(arguments, file, &mut timeline)
+        let status = launch(arguments, file, &mut timeline)?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FINE))
     } else {
         wait_for_gdb(arguments, file, &mut timeline)
     }
@@ -71,8 +72,8 @@ fn serve_failure(error: ServeError) -> Failure {
     }
 }
 
-/// Starts gdb in the foreground and serves it; ends with it, and as it.
-fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, Failure> {
+/// Starts gdb in the foreground and serves it; ends with it. The cursor stays where gdb leaves it.
+pub fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<ExitStatus, Failure> {
     // Ctrl-C is gdb's here. It reaches this process too, being in the same foreground group.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
         .map_err(|error| Failure::internal(&error))?;
@@ -106,7 +107,7 @@ fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, F
         let status = gdb.join();
         served.map_err(serve_failure)?;
         match status {
-            Ok(status) => Ok(status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FINE)),
+            Ok(status) => status,
             Err(_) => Err(Failure::input_text("the thread that ran gdb has failed")),
         }
     })
@@ -114,7 +115,11 @@ fn launch(arguments: &Gdb, file: &Path, timeline: &mut Timeline) -> Result<u8, F
 
 /// The guest's symbols: of the file that was given, of an image of the recording, or what its kernel has in memory. gdb reads
 /// the whole ELF file where there is one: it may have debug information too.
-fn guest_symbols(arguments: &Gdb, recording: &Path, timeline: &Timeline) -> Result<GuestSymbols, Failure> {
+pub fn guest_symbols(
+    arguments: &Gdb,
+    recording: &Path,
+    timeline: &Timeline,
+) -> Result<GuestSymbols, Failure> {
     let Some(found) = symbols::of_recording(recording, arguments.symbols.as_deref())? else {
         return Ok(GuestSymbols::default());
     };

@@ -2,6 +2,8 @@
 
 /// Figures of this host.
 pub mod bench;
+/// The same of the terminal front end.
+mod bench_tui;
 /// What the guest has printed.
 pub mod console;
 /// The guests that come with the command.

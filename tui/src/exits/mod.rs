@@ -1,13 +1,26 @@
-//! The list of exits: which ones are on the screen, which one is selected, of which kind.
+//! The list of exits: which ones are on the screen, which one is selected, of which kind, in which order.
 //!
 //! Only a window of the recording is in memory. Going anywhere decodes a batch or two, however long the recording is.
 
+/// Which exits are listed.
+mod filter;
+/// In which order they are.
+mod order;
+
+pub use filter::{Filter, FilterError, number};
+pub use order::{Listed, Order, select};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use recorder::{Exit, ExitKind, Position, ReadError, Recording};
 
-use crate::census::{BLOCK, Census};
+use crate::index::Index;
 
 /// Exits kept in memory.
 const WINDOW: u64 = 512;
+/// As many exits the writer puts into a batch, so that so many are decoded in one go.
+const BATCH: u64 = 1 << 15;
 
 /// An exit in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,20 +33,18 @@ pub struct Row {
     pub exit: Exit,
 }
 
-/// The list. An *index* counts the exits that the filter lets through, a *number* counts all of them.
+/// The list. An *index* counts the exits that are listed, a *number* counts all of them.
 #[derive(Debug)]
 pub struct ExitList {
     recording: Recording,
-    /// The one kind that is listed, with the census that finds it.
-    filter: Option<(ExitKind, Census)>,
-    /// The census while no filter is on.
-    idle_census: Option<Census>,
+    /// Counts and places, once they are known.
+    known: Option<Arc<Index>>,
+    /// What is listed, if not everything in its order.
+    listed: Option<Listed>,
     /// Rows on the screen.
     height: u64,
     top: u64,
     selected: u64,
-    /// The number that was selected before filters moved the selection.
-    anchor: Option<u64>,
     window: Vec<Row>,
     window_start: u64,
 }
@@ -44,22 +55,26 @@ impl ExitList {
     pub fn new(recording: Recording) -> Self {
         Self {
             recording,
-            filter: None,
-            idle_census: None,
+            known: None,
+            listed: None,
             height: 1,
             top: 0,
             selected: 0,
-            anchor: None,
             window: Vec::new(),
             window_start: 0,
         }
     }
 
+    /// From here on places are looked up in this.
+    pub fn know(&mut self, index: Arc<Index>) {
+        self.known = Some(index);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> u64 {
-        match &self.filter {
-            Some((kind, census)) => census.count(*kind),
+        match &self.listed {
+            Some(listed) => listed.numbers.len() as u64,
             None => self.recording.statistics().exits,
         }
     }
@@ -70,10 +85,10 @@ impl ExitList {
         self.len() == 0
     }
 
-    /// The kind that is listed alone.
+    /// What is listed, if not everything in its order.
     #[must_use]
-    pub fn filter(&self) -> Option<ExitKind> {
-        self.filter.as_ref().map(|(kind, _)| *kind)
+    pub fn listed(&self) -> Option<&Listed> {
+        self.listed.as_ref()
     }
 
     /// The index of the selected row.
@@ -92,6 +107,12 @@ impl ExitList {
     pub fn visible(&self) -> impl Iterator<Item = (u64, Option<&Row>)> {
         let end = self.top.saturating_add(self.height).min(self.len());
         (self.top..end).map(|index| (index, self.row(index)))
+    }
+
+    /// The index of the first row on the screen.
+    #[must_use]
+    pub fn top(&self) -> u64 {
+        self.top
     }
 
     /// How many rows are in memory.
@@ -124,22 +145,12 @@ impl ExitList {
         self.select(self.selected.saturating_add_signed(rows))
     }
 
-    /// Moves the selection by screens, one row of each kept in sight.
-    ///
-    /// # Errors
-    /// The rows that come into sight cannot be read.
-    pub fn move_by_pages(&mut self, pages: i64) -> Result<(), ReadError> {
-        let page = i64::try_from(self.height.saturating_sub(1).max(1)).unwrap_or(i64::MAX);
-        self.move_by(page.saturating_mul(pages))
-    }
-
     /// Selects by index; beyond the end, the last one.
     ///
     /// # Errors
     /// The rows that come into sight cannot be read.
     pub fn select(&mut self, index: u64) -> Result<(), ReadError> {
         self.selected = index;
-        self.anchor = None;
         self.show()
     }
 
@@ -148,32 +159,43 @@ impl ExitList {
     /// # Errors
     /// Exits cannot be read.
     pub fn select_number(&mut self, number: u64) -> Result<(), ReadError> {
-        let index = self.index_of(number)?;
+        let index = match &self.listed {
+            Some(listed) => listed.index_of(number),
+            None => number,
+        };
         self.select(index)
     }
 
-    /// The index of the first listed exit with this number or a later one.
-    fn index_of(&self, number: u64) -> Result<u64, ReadError> {
-        let Some((kind, census)) = &self.filter else { return Ok(number) };
-        let block = number / BLOCK;
-        let mut index = census.before(usize::try_from(block).unwrap_or(usize::MAX), *kind);
-        let inside = usize::try_from(number % BLOCK).unwrap_or(usize::MAX);
-        for exit in self.recording.exits_from_number(block * BLOCK).take(inside) {
-            index += u64::from(exit?.1.kind() == *kind);
-        }
-        Ok(index)
-    }
-
-    /// The number of the first exit at or after `position`, given an earlier answer for a place that may be near.
+    /// The same, with what is around it in sight.
     ///
     /// # Errors
     /// Exits cannot be read.
-    pub fn number_at(&self, position: Position, known: Option<(Position, u64)>) -> Result<u64, ReadError> {
+    pub fn show_number(&mut self, number: u64) -> Result<(), ReadError> {
+        self.select_number(number)?;
+        self.top = self.selected.saturating_sub(self.height / 2);
+        self.show()
+    }
+
+    /// Lists these, or everything in its order. The selection goes to the exit with this number, or the next one that is listed.
+    ///
+    /// # Errors
+    /// Exits cannot be read.
+    pub fn list(&mut self, listed: Option<Listed>, number: u64) -> Result<(), ReadError> {
+        self.listed = listed;
+        self.window.clear();
+        self.select_number(number)
+    }
+
+    /// The number of the first exit at or after `position`.
+    ///
+    /// # Errors
+    /// Exits cannot be read.
+    pub fn number_at(&self, position: Position) -> Result<u64, ReadError> {
+        let known = self.known.as_ref().map_or(0, |index| index.before_tick(position.tick));
         let checkpoints = self.recording.checkpoints();
         let after = checkpoints.partition_point(|info| info.position <= position);
         let stored =
             after.checked_sub(1).and_then(|last| checkpoints.get(last)).map_or(0, |info| info.exits_before);
-        let known = known.filter(|(at, _)| *at <= position).map_or(0, |(_, number)| number);
         let from = stored.max(known).min(self.recording.statistics().exits);
         let mut number = from;
         for exit in self.recording.exits_from_number(from) {
@@ -185,12 +207,21 @@ impl ExitList {
         Ok(number)
     }
 
+    /// The exit with this number.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn exit(&self, number: u64) -> Result<Option<Row>, ReadError> {
+        let exit = self.recording.exits_from_number(number).next().transpose()?;
+        Ok(exit.map(|(at, exit)| Row { number, at, exit }))
+    }
+
     /// The number of the exit of this kind at this position.
     ///
     /// # Errors
     /// Exits cannot be read.
     pub fn find(&self, at: Position, kind: ExitKind) -> Result<Option<u64>, ReadError> {
-        let first = self.number_at(at, None)?;
+        let first = self.number_at(at)?;
         for (number, exit) in (first..).zip(self.recording.exits_from_number(first)) {
             let (here, exit) = exit?;
             if here > at {
@@ -201,40 +232,6 @@ impl ExitList {
             }
         }
         Ok(None)
-    }
-
-    /// Lists the next kind that the recording has, after the last one all kinds again. The selection stays where it is
-    /// or, while that is not listed, moves to the next exit that is. `go_on` is told how many exits the first pass has counted; if it
-    /// returns `false` nothing changes and neither does this return `true`.
-    ///
-    /// # Errors
-    /// Exits cannot be read.
-    pub fn cycle_filter(
-        &mut self,
-        forward: bool,
-        go_on: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<bool, ReadError> {
-        let number = self.anchor.or(self.selected().map(|row| row.number)).unwrap_or(0);
-        let current = self.filter();
-        let census = match self.filter.take().map(|(_, census)| census).or(self.idle_census.take()) {
-            Some(census) => census,
-            None => match Census::take(&self.recording, go_on)? {
-                Some(census) => census,
-                None => return Ok(false),
-            },
-        };
-        let mut stations = vec![None];
-        stations.extend(ExitKind::ALL.into_iter().filter(|kind| census.count(*kind) > 0).map(Some));
-        let here = stations.iter().position(|station| *station == current).unwrap_or(0);
-        let next = here + if forward { 1 } else { stations.len() - 1 };
-        match stations.get(next % stations.len()).copied().flatten() {
-            Some(kind) => self.filter = Some((kind, census)),
-            None => self.idle_census = Some(census),
-        }
-        self.window.clear();
-        self.select_number(number)?;
-        self.anchor = Some(number);
-        Ok(true)
     }
 
     /// Brings the selection into the list and into sight, and what is in sight into memory.
@@ -249,45 +246,52 @@ impl ExitList {
         if self.top >= self.window_start && end <= window_end {
             return Ok(());
         }
-        let size = WINDOW.max(self.height.saturating_mul(2));
-        self.load(self.top.saturating_sub(size / 2), size)
+        match self.listed {
+            None => {
+                let size = WINDOW.max(self.height.saturating_mul(2));
+                self.load(self.top.saturating_sub(size / 2), size)
+            }
+            // They may be far apart: no more of them than are seen.
+            Some(_) => self.load_listed(self.top, end),
+        }
     }
 
     fn load(&mut self, start: u64, size: u64) -> Result<(), ReadError> {
         self.window.clear();
         self.window_start = start;
         let size = usize::try_from(size.min(self.len().saturating_sub(start))).unwrap_or(usize::MAX);
-        let Some((kind, census)) = &self.filter else {
-            for (number, exit) in (start..).zip(self.recording.exits_from_number(start).take(size)) {
-                let (at, exit) = exit?;
-                self.window.push(Row { number, at, exit });
-            }
-            return Ok(());
-        };
-        let first = census.block_of(start, *kind);
-        let mut skip = start.saturating_sub(census.before(first, *kind));
-        for block in first..census.blocks() {
-            if self.window.len() >= size {
-                break;
-            }
-            if census.before(block, *kind) == census.before(block + 1, *kind) {
+        for (number, exit) in (start..).zip(self.recording.exits_from_number(start).take(size)) {
+            let (at, exit) = exit?;
+            self.window.push(Row { number, at, exit });
+        }
+        Ok(())
+    }
+
+    fn load_listed(&mut self, start: u64, end: u64) -> Result<(), ReadError> {
+        let Some(listed) = &self.listed else { return Ok(()) };
+        self.window.clear();
+        self.window_start = start;
+        let place = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
+        let numbers = listed.numbers.get(place(start)..place(end)).unwrap_or_default();
+        // Each batch is decoded once, in whatever order its exits are listed.
+        let mut batches: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for number in numbers.iter().map(|number| u64::from(*number)) {
+            batches.entry(number / BATCH).or_default().push(number);
+        }
+        let mut rows = BTreeMap::new();
+        for mut wanted in batches.into_values() {
+            wanted.sort_unstable();
+            let (Some(first), Some(last)) = (wanted.first().copied(), wanted.last().copied()) else {
                 continue;
-            }
-            let from = block as u64 * BLOCK;
-            for (number, exit) in (from..from + BLOCK).zip(self.recording.exits_from_number(from)) {
+            };
+            for (number, exit) in (first..=last).zip(self.recording.exits_from_number(first)) {
                 let (at, exit) = exit?;
-                if exit.kind() != *kind {
-                    continue;
-                }
-                if skip > 0 {
-                    skip -= 1;
-                } else if self.window.len() < size {
-                    self.window.push(Row { number, at, exit });
-                } else {
-                    break;
+                if wanted.binary_search(&number).is_ok() {
+                    rows.insert(number, Row { number, at, exit });
                 }
             }
         }
+        self.window = numbers.iter().map_while(|number| rows.get(&u64::from(*number)).copied()).collect();
         Ok(())
     }
 }
