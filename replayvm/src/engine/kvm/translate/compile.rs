@@ -976,43 +976,58 @@ impl<'c, 'b> Compiler<'c, 'b> {
         self.buffer.store(WORD, RCX);
         self.buffer.load_dword(RCX, WORD + 2);
         self.buffer.jump_if_rcx(leave);
+        self.buffer.load(RCX, TARGET);
     }
 
-    /// Goes where the table says for the target in its slot. RCX is in its slot.
+    /// Goes where the table says for the target in RCX and its slot. RCX itself is in its slot.
     fn dispatch(&mut self, rip: u64, released: u64) {
         let number = self.sites.branches.len() as u32;
         self.sites.branches.push(Branch { rip, released });
         self.buffer.slot(&[0xc7], 0, BRANCH, &number.to_le_bytes());
-        self.buffer.constant(RCX, self.layout.table >> 3);
-        // mov cx, [target]; jmp [rcx * 8]
-        self.buffer.slot(&[0x66, 0x8b], RCX, TARGET, &[]);
-        self.buffer.put(&[0xff, 0x24, 0xcd, 0, 0, 0, 0]);
+        self.buffer.store(S1, RDX);
+        self.buffer.constant(RDX, self.layout.table >> 3);
+        // mov dx, cx; jmp [rdx * 8]
+        self.buffer.put(&[0x66, 0x8b, 0xd1, 0xff, 0x24, 0xd5, 0, 0, 0, 0]);
     }
 }
 
-/// Where the table leads for a block that indirect branches lead to: to the block if it is that, else on to `other`, with RCX
-/// still in its slot. The block follows.
+/// Where the table leads for a block that indirect branches lead to: to the block if it is that, else on to `other`. The target is
+/// in RCX; RCX and RDX themselves are in their slots. The block follows.
 pub(super) fn prologue(buffer: &mut Buffer<'_>, rip: u64, other: u32) {
+    if let Some(negative) = short_negative(rip) {
+        // lea rcx, [rcx + disp32]
+        buffer.put(&[0x48, 0x8d, 0x89]);
+        buffer.put(&negative.to_le_bytes());
+    } else {
+        buffer.constant(RDX, rip.wrapping_neg());
+        // lea rcx, [rcx + rdx]
+        buffer.put(&[0x48, 0x8d, 0x0c, 0x11]);
+    }
+    let same = buffer.short(0xe3);
     buffer.load(RCX, TARGET);
-    compare(buffer, rip);
-    buffer.jump_if_rcx(other);
+    buffer.jump(other);
+    buffer.link_short(same);
     buffer.load(RCX, S0);
+    buffer.load(RDX, S1);
 }
 
 /// Makes RCX 0 if it is that address, and something else if not.
 fn compare(buffer: &mut Buffer<'_>, rip: u64) {
-    let negative = rip.wrapping_neg();
-    if negative as i64 == i64::from(negative as u32 as i32) {
-        // lea rcx, [rcx + disp32]
+    if let Some(negative) = short_negative(rip) {
         buffer.put(&[0x48, 0x8d, 0x89]);
-        buffer.put(&(negative as u32).to_le_bytes());
+        buffer.put(&negative.to_le_bytes());
     } else {
         buffer.store(S1, RDX);
-        buffer.constant(RDX, negative);
-        // lea rcx, [rcx + rdx]
+        buffer.constant(RDX, rip.wrapping_neg());
         buffer.put(&[0x48, 0x8d, 0x0c, 0x11]);
         buffer.load(RDX, S1);
     }
+}
+
+/// What is added to compare with an address, if that fits into a displacement.
+fn short_negative(rip: u64) -> Option<u32> {
+    let negative = rip.wrapping_neg();
+    (negative as i64 == i64::from(negative as u32 as i32)).then_some(negative as u32)
 }
 
 /// What something comes to in [`LEFT`].
@@ -1055,7 +1070,7 @@ pub(super) fn missed(buffer: &mut Buffer<'_>, sites: &mut Sites) {
         at: buffer.here(),
         rip: 0,
         place: Place::default(),
-        restore: [Some((RCX, Spilled::Number(0))), None],
+        restore: [Some((RCX, Spilled::Number(0))), Some((RDX, Spilled::Number(1)))],
         owed: Owed::default(),
         late: None,
         idling: Idling::default(),
