@@ -12,7 +12,7 @@ use super::flags::{AF, ALL, Kind, OF, PF, SF, ZF};
 use super::layout::{
     BRANCH, COUNT, FLAGS, INSTRUCTIONS, LEFT, Layout, OFFSET, SPILL, STEP, TARGET, TICK, WORD,
 };
-use super::links::{Edge, Key};
+use super::links::{Counted, Edge, Key, Links};
 use super::recover::{Branch, Late, Owed, Place, Site, Sites, Spilled, What, Why};
 
 /// Slots for registers: within counting and flags, within indirect branches, within a split instruction, for addresses.
@@ -61,25 +61,21 @@ enum Mode {
     Stalling,
 }
 
-/// What has been counted: so many instructions of the block, and so many ticks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counted {
-    instructions: usize,
-    ticks: usize,
-}
-
 /// What holds between two instructions.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     owed: Owed,
     late: Option<Late>,
     counted: Counted,
+    /// That is all of the block.
+    whole: bool,
 }
 
 /// Turns one block into code.
 pub(super) struct Compiler<'c, 'b> {
     buffer: &'c mut Buffer<'b>,
     sites: &'c mut Sites,
+    links: &'c Links,
     edges: &'c mut Vec<Edge>,
     layout: Layout,
     block: &'c Block,
@@ -93,18 +89,19 @@ impl<'c, 'b> Compiler<'c, 'b> {
     pub(super) fn new(
         buffer: &'c mut Buffer<'b>,
         sites: &'c mut Sites,
+        links: &'c Links,
         edges: &'c mut Vec<Edge>,
         layout: Layout,
         block: &'c Block,
         key: Key,
     ) -> Self {
         let (count, positions) = (place_count(block), block.positions());
-        Self { buffer, sites, edges, layout, block, key, count, positions }
+        Self { buffer, sites, links, edges, layout, block, key, count, positions }
     }
 
     /// Writes the block. What comes back is the block that it goes on to, if that is known: the caller has it follow, or jumps.
     pub(super) fn compile(&mut self) -> Option<Edge> {
-        let mut state = State::default();
+        let mut state = State { counted: self.key.debt, ..State::default() };
         if self.key.af {
             state.owed.ones = AF;
         }
@@ -219,7 +216,7 @@ impl<'c, 'b> Compiler<'c, 'b> {
         let mut state = state;
         for at in from..self.body() {
             let second = half && at == from;
-            let counts = mode == Mode::Ordinary && state.counted == Counted::default();
+            let counts = mode == Mode::Ordinary && !state.whole;
             match self.count.clone() {
                 Count::Before(place) if place == at && counts => {
                     self.count_dead(at, false, &mut state);
@@ -271,55 +268,64 @@ impl<'c, 'b> Compiler<'c, 'b> {
         here
     }
 
+    /// Notes that all is counted; what it was before.
+    fn counts_all(&self, state: &mut State) -> State {
+        let before = *state;
+        (state.counted, state.whole) = (self.whole(), true);
+        before
+    }
+
     /// Counts the block where no flag is of use to anybody, before an instruction or its second half.
     fn count_dead(&mut self, at: usize, half: bool, state: &mut State) {
-        let before = std::mem::replace(&mut state.counted, self.whole());
-        let amount = units(self.whole());
-        if self.ticks() > 0 {
-            let uncounted = State { counted: before, ..*state };
-            let aside = self.aside(at, half, &uncounted, Mode::Single, |this| {
-                this.buffer.slot(&[0x48, 0x81], 0, LEFT, &amount.to_le_bytes());
-            });
-            self.buffer.slot(&[0x48, 0x81], 5, LEFT, &amount.to_le_bytes());
-            self.buffer.jump_if(SIGN, aside);
+        let before = self.counts_all(state);
+        // What is added.
+        let amount = difference(before.counted, state.counted);
+        if self.ticks() > 0 || self.key.fresh {
+            self.buffer.slot(&[0x48, 0x81], 0, LEFT, &amount.to_le_bytes());
+            if (amount as i32) < 0 && self.ticks() > 0 {
+                let aside = self.aside(at, half, &before, Mode::Single, |this| {
+                    this.buffer.slot(&[0x48, 0x81], 5, LEFT, &amount.to_le_bytes());
+                });
+                self.buffer.jump_if(SIGN, aside);
+            }
+            if self.ticks() == 0 {
+                self.buffer.store_constant(OFFSET, self.len() as u32 * STEP);
+            }
             return;
         }
-        self.buffer.slot(&[0x48, 0x83], 0, INSTRUCTIONS, &[amount as u8]);
-        let steps = amount * STEP;
-        if self.key.fresh {
-            self.buffer.store_constant(OFFSET, steps);
-        } else {
-            self.buffer.slot(&[0x48, 0x81], 0, OFFSET, &steps.to_le_bytes());
-            self.buffer.slot(&[0x80], 7, OFFSET + 3, &[0]);
-            let aside = self.aside(at, half, state, Mode::Stalling, |_| {});
-            self.buffer.jump_if(NOT_EQUAL, aside);
-        }
+        let instructions = self.len() as u32;
+        self.buffer.slot(&[0x48, 0x83], 0, INSTRUCTIONS, &[instructions as u8]);
+        self.buffer.slot(&[0x48, 0x81], 0, OFFSET, &(instructions * STEP).to_le_bytes());
+        self.buffer.slot(&[0x80], 7, OFFSET + 3, &[0]);
+        let aside = self.aside(at, half, state, Mode::Stalling, |_| {});
+        self.buffer.jump_if(NOT_EQUAL, aside);
     }
 
     /// Counts the block before a branch, leaving the flags.
     fn count_live(&mut self, at: usize, state: &mut State) {
-        let before = std::mem::replace(&mut state.counted, self.whole());
-        let amount = units(self.whole());
+        let before = self.counts_all(state);
+        let amount = difference(before.counted, state.counted);
         self.buffer.store(S0, RCX);
-        if self.ticks() > 0 {
-            self.add_by_lea(LEFT, amount.wrapping_neg());
-            self.buffer.slot(&[0x0f, 0xb6], RCX, LEFT + 7, &[]);
-            let uncounted = State { counted: before, ..*state };
-            let aside = self.aside(at, false, &uncounted, Mode::Single, |this| {
-                this.add_by_lea(LEFT, amount);
-                this.buffer.load(RCX, S0);
-            });
-            self.buffer.jump_if_rcx(aside);
-        } else {
-            self.add_by_lea(INSTRUCTIONS, amount);
-            if self.key.fresh {
-                self.buffer.store_constant(OFFSET, amount * STEP);
-            } else {
-                self.add_by_lea(OFFSET, amount * STEP);
-                self.buffer.slot(&[0x0f, 0xb6], RCX, OFFSET + 3, &[]);
-                let aside = self.aside(at, false, state, Mode::Stalling, |this| this.buffer.load(RCX, S0));
+        if self.ticks() > 0 || self.key.fresh {
+            self.add_by_lea(LEFT, amount);
+            if (amount as i32) < 0 && self.ticks() > 0 {
+                self.buffer.slot(&[0x0f, 0xb6], RCX, LEFT + 7, &[]);
+                let aside = self.aside(at, false, &before, Mode::Single, |this| {
+                    this.add_by_lea(LEFT, amount.wrapping_neg());
+                    this.buffer.load(RCX, S0);
+                });
                 self.buffer.jump_if_rcx(aside);
             }
+            if self.ticks() == 0 {
+                self.buffer.store_constant(OFFSET, self.len() as u32 * STEP);
+            }
+        } else {
+            let instructions = self.len() as u32;
+            self.add_by_lea(INSTRUCTIONS, instructions);
+            self.add_by_lea(OFFSET, instructions * STEP);
+            self.buffer.slot(&[0x0f, 0xb6], RCX, OFFSET + 3, &[]);
+            let aside = self.aside(at, false, state, Mode::Stalling, |this| this.buffer.load(RCX, S0));
+            self.buffer.jump_if_rcx(aside);
         }
         self.buffer.load(RCX, S0);
     }
@@ -692,12 +698,17 @@ impl<'c, 'b> Compiler<'c, 'b> {
 
     /// A block that begins with the state at the end of this one.
     fn successor(&self, rip: u64, fresh: bool, state: &State) -> Key {
-        Key { rip, fresh, af: state.owed.ones & AF != 0 }
+        Key { rip, fresh, af: state.owed.ones & AF != 0, debt: Counted::default() }
     }
 
     /// Where an edge to a block leads as long as that has no translation.
     fn edge(&mut self, key: Key, state: &State, idling: Idling, why: Why) -> (Edge, u32) {
-        let place = Place { fresh: key.fresh, ..Place::default() };
+        let place = Place {
+            fresh: key.fresh,
+            ticks: -(key.debt.ticks as i64),
+            instructions: -(key.debt.instructions as i64),
+            offset: 0,
+        };
         let mut site = self.site(key.rip, place, state, What::Ends(why));
         site.idling = idling;
         let stub = self.stub(site);
@@ -720,11 +731,17 @@ impl<'c, 'b> Compiler<'c, 'b> {
             self.count_single(at, op, ways, state);
         }
         let condition = condition(op) ^ u8::from(taken);
-        let key = self.successor(exit, true, state);
+        let mut key = self.successor(exit, true, state);
         let (ticks, _) = self.position(at + 1);
         let done = Counted { instructions: at + 1, ticks };
+        let debt = minus(state.counted, done);
+        let owing = Key { debt: debt.unwrap_or_default(), ..key };
+        let passes = debt.is_some() && self.links.may_vary(owing);
+        if passes {
+            key = owing;
+        }
         let (mut edge, stub) = self.edge(key, state, Idling::default(), Why::Untranslated);
-        if state.counted == done {
+        if passes || state.counted == done {
             edge.at = self.buffer.jump_if(condition, stub);
         } else {
             let (section, around) = self.step_aside();
@@ -763,7 +780,7 @@ impl<'c, 'b> Compiler<'c, 'b> {
         let (ticks, steps) = self.position(at + 1);
         let done = Counted { instructions: at + 1, ticks };
         let fixed = self.key.fresh || ticks > 0;
-        if ticks > 0 {
+        if fixed {
             self.add_by_lea(LEFT, difference(state.counted, done));
         } else if self.ticks() > 0 {
             self.add_by_lea(LEFT, difference(state.counted, Counted::default()));
@@ -814,7 +831,7 @@ impl<'c, 'b> Compiler<'c, 'b> {
         let last = self.body();
         if let End::Branch { taken, next } = block.end {
             let op = block.ops.get(last)?;
-            if self.count == Count::Live(last) && mode == Mode::Ordinary {
+            if self.count == Count::Live(last) && mode == Mode::Ordinary && !state.whole {
                 self.count_live(last, &mut state);
             }
             self.pay_before(op, &mut state);
@@ -826,7 +843,7 @@ impl<'c, 'b> Compiler<'c, 'b> {
             self.trap(site);
             return None;
         }
-        if self.count == Count::Live(last) && mode == Mode::Ordinary {
+        if self.count == Count::Live(last) && mode == Mode::Ordinary && !state.whole {
             self.count_live(last, &mut state);
         }
         let rip = block.ops.get(last).map_or(0, |op| op.rip);
@@ -959,48 +976,71 @@ impl<'c, 'b> Compiler<'c, 'b> {
         self.buffer.store(WORD, RCX);
         self.buffer.load_dword(RCX, WORD + 2);
         self.buffer.jump_if_rcx(leave);
+        self.buffer.load(RCX, TARGET);
     }
 
-    /// Goes where the table says for the target in its slot. RCX is in its slot.
+    /// Goes where the table says for the target in RCX and its slot. RCX itself is in its slot.
     fn dispatch(&mut self, rip: u64, released: u64) {
         let number = self.sites.branches.len() as u32;
         self.sites.branches.push(Branch { rip, released });
         self.buffer.slot(&[0xc7], 0, BRANCH, &number.to_le_bytes());
-        self.buffer.constant(RCX, self.layout.table >> 3);
-        // mov cx, [target]; jmp [rcx * 8]
-        self.buffer.slot(&[0x66, 0x8b], RCX, TARGET, &[]);
-        self.buffer.put(&[0xff, 0x24, 0xcd, 0, 0, 0, 0]);
+        self.buffer.store(S1, RDX);
+        self.buffer.constant(RDX, self.layout.table >> 3);
+        // mov dx, cx; jmp [rdx * 8]
+        self.buffer.put(&[0x66, 0x8b, 0xd1, 0xff, 0x24, 0xd5, 0, 0, 0, 0]);
     }
 }
 
-/// Where the table leads for a block that indirect branches lead to: to the block if it is that, else on to `other`, with RCX
-/// still in its slot. The block follows.
+/// Where the table leads for a block that indirect branches lead to: to the block if it is that, else on to `other`. The target is
+/// in RCX; RCX and RDX themselves are in their slots. The block follows.
 pub(super) fn prologue(buffer: &mut Buffer<'_>, rip: u64, other: u32) {
+    if let Some(negative) = short_negative(rip) {
+        // lea rcx, [rcx + disp32]
+        buffer.put(&[0x48, 0x8d, 0x89]);
+        buffer.put(&negative.to_le_bytes());
+    } else {
+        buffer.constant(RDX, rip.wrapping_neg());
+        // lea rcx, [rcx + rdx]
+        buffer.put(&[0x48, 0x8d, 0x0c, 0x11]);
+    }
+    let same = buffer.short(0xe3);
     buffer.load(RCX, TARGET);
-    compare(buffer, rip);
-    buffer.jump_if_rcx(other);
+    buffer.jump(other);
+    buffer.link_short(same);
     buffer.load(RCX, S0);
+    buffer.load(RDX, S1);
 }
 
 /// Makes RCX 0 if it is that address, and something else if not.
 fn compare(buffer: &mut Buffer<'_>, rip: u64) {
-    let negative = rip.wrapping_neg();
-    if negative as i64 == i64::from(negative as u32 as i32) {
-        // lea rcx, [rcx + disp32]
+    if let Some(negative) = short_negative(rip) {
         buffer.put(&[0x48, 0x8d, 0x89]);
-        buffer.put(&(negative as u32).to_le_bytes());
+        buffer.put(&negative.to_le_bytes());
     } else {
         buffer.store(S1, RDX);
-        buffer.constant(RDX, negative);
-        // lea rcx, [rcx + rdx]
+        buffer.constant(RDX, rip.wrapping_neg());
         buffer.put(&[0x48, 0x8d, 0x0c, 0x11]);
         buffer.load(RDX, S1);
     }
 }
 
+/// What is added to compare with an address, if that fits into a displacement.
+fn short_negative(rip: u64) -> Option<u32> {
+    let negative = rip.wrapping_neg();
+    (negative as i64 == i64::from(negative as u32 as i32)).then_some(negative as u32)
+}
+
 /// What something comes to in [`LEFT`].
 fn units(counted: Counted) -> u32 {
     (counted.ticks as u32).wrapping_mul(TICK as u32).wrapping_add(counted.instructions as u32)
+}
+
+/// What has been counted too much, if nothing has been counted too little.
+fn minus(counted: Counted, done: Counted) -> Option<Counted> {
+    Some(Counted {
+        instructions: counted.instructions.checked_sub(done.instructions)?,
+        ticks: counted.ticks.checked_sub(done.ticks)?,
+    })
 }
 
 /// What is added to [`LEFT`] when it has counted one and is to have counted the other, with its sign.
@@ -1030,7 +1070,7 @@ pub(super) fn missed(buffer: &mut Buffer<'_>, sites: &mut Sites) {
         at: buffer.here(),
         rip: 0,
         place: Place::default(),
-        restore: [Some((RCX, Spilled::Number(0))), None],
+        restore: [Some((RCX, Spilled::Number(0))), Some((RDX, Spilled::Number(1)))],
         owed: Owed::default(),
         late: None,
         idling: Idling::default(),

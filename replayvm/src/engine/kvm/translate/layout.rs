@@ -33,9 +33,10 @@ pub struct Area<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub struct Slots {
-    /// What is left of the budget of ticks, in units of [`TICK`], less the instructions of blocks that ended in a tick.
+    /// What is left of the budget of ticks, in units of [`TICK`], less the instructions of blocks with a tick in them or before
+    /// them.
     pub(super) left: u64,
-    /// Instructions of blocks that ended otherwise.
+    /// The other instructions.
     pub(super) instructions: u64,
     /// Steps since the last tick, times [`STEP`], where the block does not know them itself.
     pub(super) offset: u64,
@@ -59,8 +60,8 @@ pub struct Slots {
 pub(super) const TICK: u64 = 1 << 28;
 /// Instructions in a block at the most.
 pub(super) const MAX_INSTRUCTIONS: usize = 64;
-/// The longest budget of ticks.
-pub(super) const MAX_TICKS: u64 = TICK / MAX_INSTRUCTIONS as u64 - 1;
+/// The longest budget of ticks: there are no more than two blocks' instructions to a tick.
+pub(super) const MAX_TICKS: u64 = TICK / (2 * MAX_INSTRUCTIONS as u64) - 1;
 /// A step in [`Slots::offset`]. The fourth byte comes to be other than 0 long before code counts as stalled.
 pub(super) const STEP: u32 = 4;
 

@@ -12,12 +12,24 @@ pub(super) struct Key {
     pub(super) fresh: bool,
     /// AF is set, whatever the processor says.
     pub(super) af: bool,
+    /// So much has been counted too much already.
+    pub(super) debt: Counted,
 }
+
+/// What has been counted: so many instructions and so many ticks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Counted {
+    pub(super) instructions: usize,
+    pub(super) ticks: usize,
+}
+
+/// With more blocks at one address than this, who has counted too much corrects that himself.
+const MAX_VARIANTS: u32 = 6;
 
 impl Key {
     /// The block at an address from which nothing is known.
     pub(super) fn at(rip: u64) -> Self {
-        Self { rip, fresh: false, af: false }
+        Self { rip, fresh: false, af: false, debt: Counted::default() }
     }
 }
 
@@ -52,7 +64,9 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     known: HashMap<Key, Known>,
-    waiting: HashMap<Key, Vec<Edge>>,
+    /// By address: who waits, and how many blocks there are.
+    waiting: HashMap<u64, Vec<Edge>>,
+    variants: HashMap<u64, u32>,
     /// Addresses that indirect branches find.
     pub(super) entries: HashMap<u64, u32>,
 }
@@ -61,6 +75,7 @@ impl Links {
     pub(super) fn clear(&mut self) {
         self.known.clear();
         self.waiting.clear();
+        self.variants.clear();
         self.entries.clear();
     }
 
@@ -68,22 +83,37 @@ impl Links {
         self.known.get(&key).copied()
     }
 
+    /// Whether there may be another block at an address.
+    pub(super) fn may_vary(&self, key: Key) -> bool {
+        self.known.contains_key(&key) || self.variants.get(&key.rip).is_none_or(|n| *n < MAX_VARIANTS)
+    }
+
     /// A block has been translated: who waits for it leads there now.
     pub(super) fn add(&mut self, key: Key, known: Known, buffer: &mut Buffer<'_>) {
-        self.known.insert(key, known);
-        for edge in self.waiting.remove(&key).unwrap_or_default() {
-            if known.takes(&edge) {
+        if self.known.insert(key, known).is_none() {
+            *self.variants.entry(key.rip).or_default() += 1;
+        }
+        let Some(waiting) = self.waiting.get_mut(&key.rip) else { return };
+        waiting.retain(|edge| {
+            if edge.key == key && known.takes(edge) {
                 buffer.link(edge.at, known.at);
             }
+            edge.key != key
+        });
+        if waiting.is_empty() {
+            self.waiting.remove(&key.rip);
         }
     }
 
     /// The blocks at an address for which somebody waits.
-    pub(super) fn wanted(&self, rip: u64) -> impl Iterator<Item = Key> {
-        [(false, false), (false, true), (true, false), (true, true)]
-            .into_iter()
-            .map(move |(fresh, af)| Key { rip, fresh, af })
-            .filter(|key| self.waiting.contains_key(key))
+    pub(super) fn wanted(&self, rip: u64) -> Vec<Key> {
+        let mut keys: Vec<Key> = Vec::new();
+        for edge in self.waiting.get(&rip).into_iter().flatten() {
+            if !keys.contains(&edge.key) {
+                keys.push(edge.key);
+            }
+        }
+        keys
     }
 
     /// Makes a branch lead to its block, now or once there is one.
@@ -91,7 +121,7 @@ impl Links {
         match self.known.get(&edge.key) {
             Some(known) if known.takes(&edge) => buffer.link(edge.at, known.at),
             Some(_) => {}
-            None => self.waiting.entry(edge.key).or_default().push(edge),
+            None => self.waiting.entry(edge.key.rip).or_default().push(edge),
         }
     }
 }

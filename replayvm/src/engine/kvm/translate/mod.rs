@@ -40,7 +40,7 @@ use recover::{Sites, What};
 /// Room in each section for the largest block.
 const RESERVE: usize = 32 << 10;
 /// Blocks that are translated at once at the most.
-const BATCH: usize = 16;
+const BATCH: usize = 32;
 const PAGE: u64 = 0x1000;
 
 /// Where guest code comes from.
@@ -107,7 +107,7 @@ impl Translator {
     /// Where the translation of the block at `rip` begins. `None` too if some of what leads there does not find it yet.
     #[must_use]
     pub fn entry(&self, rip: u64) -> Option<u64> {
-        self.links.wanted(rip).next().is_none().then(|| self.address(rip))?
+        if self.links.wanted(rip).is_empty() { self.address(rip) } else { None }
     }
 
     fn address(&self, rip: u64) -> Option<u64> {
@@ -122,7 +122,7 @@ impl Translator {
     /// The instruction at `rip` is to be left to the software CPU, or there is no more room.
     pub fn translate(&mut self, area: &mut Area<'_>, rip: u64, code: &mut dyn Code) -> Result<u64, Refused> {
         let mut buffer = Buffer::new(area.code, self.layout, self.ends);
-        let mut work: Vec<Key> = self.links.wanted(rip).collect();
+        let mut work = self.links.wanted(rip);
         work.push(Key::at(rip));
         let mut batch = Batch { work, backs: vec![rip], left: BATCH };
         let mut result = Ok(());
@@ -177,7 +177,9 @@ impl Translator {
                 batch.work.push(Key::at(back));
             }
             let mut edges = Vec::new();
-            let next = Compiler::new(buffer, &mut self.sites, &mut edges, self.layout, &block, key).compile();
+            let next =
+                Compiler::new(buffer, &mut self.sites, &self.links, &mut edges, self.layout, &block, key)
+                    .compile();
             for edge in edges {
                 if edge.key.rip & !(PAGE - 1) == page && batch.left > 0 {
                     batch.work.push(edge.key);
