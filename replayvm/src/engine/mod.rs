@@ -31,10 +31,10 @@ use replayvm_cpu::Step;
 
 pub use breakpoints::{AddressSpace, Breakpoints};
 pub use doctor::doctor;
+pub use kvm::{KvmEngine, NativeStatistics, Return};
 pub use lockstep::LockstepEngine;
 pub use plain::PlainEngine;
 pub use soft::SoftEngine;
-pub use kvm::{KvmEngine, NativeStatistics, Return};
 pub use statistics::{Row, Statistics};
 pub use step::{Reason, StepEngine, SteppingStatistics};
 

@@ -81,7 +81,10 @@ pub trait WrittenElsewhere: Send {
 
 impl std::fmt::Debug for GuestRam {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuestRam").field("bytes", &self.bytes).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("GuestRam")
+            .field("bytes", &self.bytes)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +117,16 @@ impl GuestRam {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let pages = Self::pages_tracked(bytes, hidden_pages) as usize;
         let dirty = vec![0; pages.next_multiple_of(8)];
-        Ok(Self { memory, host, bytes, hidden, dirty, version: 0, identity: NEXT.fetch_add(1, Ordering::Relaxed), elsewhere: None })
+        Ok(Self {
+            memory,
+            host,
+            bytes,
+            hidden,
+            dirty,
+            version: 0,
+            identity: NEXT.fetch_add(1, Ordering::Relaxed),
+            elsewhere: None,
+        })
     }
 
     /// Whether RAM can have this size.

@@ -7,32 +7,60 @@ use crate::machine::Machine;
 /// Instructions and exits between two looks: some ten milliseconds.
 const WORK: u64 = 1 << 19;
 
-/// How many instructions that run natively count as one.
+/// How many instructions that run natively take as long as one of the software CPU.
 const LIGHTER: u64 = 16;
+/// How many may go by between two looks as one: they stop at each look, which costs something.
+const LIGHTER_BETWEEN_LOOKS: u64 = 64;
+/// Instructions of the software CPU that a page costs that was written natively: it is found, hashed, kept, and written to once more
+/// under protection. Ten times as much work has to lie between two checkpoints.
+const WORK_FOR_A_PAGE: u64 = 24_000;
 
 /// The first stretch, before anything is known: ticks may have 65,536 steps each.
 const FIRST_TICKS: u64 = 16;
 
-/// Instructions retired, by the time that they take: those that ran natively count as a fraction.
-pub(super) fn instructions_by_weight(machine: &Machine) -> u64 {
+/// Instructions retired, of which those that ran natively count as a fraction.
+fn weighed(machine: &Machine, lighter: u64) -> u64 {
     let light = machine.platform.light_instructions;
-    machine.instructions().wrapping_sub(light).wrapping_add(light / LIGHTER)
+    machine.instructions().wrapping_sub(light).wrapping_add(light / lighter)
 }
 
-/// When the next checkpoint of a recording is due: after so many ticks, of which those that passed natively count as a fraction.
+/// When the next checkpoint of a recording is due: after so many ticks, of which those that passed natively count as a fraction, and not
+/// before the last one has been paid for by work.
 #[derive(Debug)]
 pub(super) struct CheckpointPace {
     every: u64,
-    /// Tick, instructions, and instructions by weight at the last one.
-    last: (u64, u64, u64),
+    /// At the last one.
+    last: Passed,
+    /// Pages that it found written.
+    pages: u64,
     next: u64,
+}
+
+/// Where a machine is, in what counts.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    tick: u64,
+    instructions: u64,
+    light: u64,
+    weighed: u64,
+}
+
+impl Passed {
+    fn of(machine: &Machine) -> Self {
+        Self {
+            tick: machine.position().tick,
+            instructions: machine.instructions(),
+            light: machine.platform.light_instructions,
+            weighed: weighed(machine, LIGHTER),
+        }
+    }
 }
 
 impl CheckpointPace {
     pub(super) fn new(every: u64, machine: &Machine) -> Self {
-        let mut pace = Self { every: every.max(1), last: (0, 0, 0), next: 0 };
-        pace.done(machine);
-        pace
+        let last = Passed::of(machine);
+        let every = every.max(1);
+        Self { every, last, pages: 0, next: last.tick.saturating_add(every) }
     }
 
     /// The tick at which to ask again.
@@ -40,27 +68,27 @@ impl CheckpointPace {
         self.next
     }
 
-    /// A checkpoint has been written.
-    pub(super) fn done(&mut self, machine: &Machine) {
-        let tick = machine.position().tick;
-        self.last = (tick, machine.instructions(), instructions_by_weight(machine));
-        self.next = tick.saturating_add(self.every);
+    /// A checkpoint has been written, which has found so many pages written.
+    pub(super) fn done(&mut self, machine: &Machine, pages: u64) {
+        *self = Self { pages, ..Self::new(self.every, machine) };
     }
 
     /// Whether one is due now; if not, there is another tick at which to ask.
     pub(super) fn is_due(&mut self, machine: &Machine) -> bool {
-        let tick = machine.position().tick;
-        if tick < self.next {
+        let now = Passed::of(machine);
+        if now.tick < self.next {
             return false;
         }
-        let (since, instructions, weight) = self.last;
         // An idle CPU lets ticks pass and retires nothing.
-        let all = machine.instructions().wrapping_sub(instructions).saturating_add(1);
-        let heavy = instructions_by_weight(machine).wrapping_sub(weight).saturating_add(1);
-        let passed = u128::from(tick - since) * u128::from(heavy) / u128::from(all);
-        let missing = u128::from(self.every).saturating_sub(passed) as u64;
-        self.next = tick.saturating_add(missing.max(1));
-        missing == 0
+        let all = now.instructions.wrapping_sub(self.last.instructions).saturating_add(1);
+        let work = now.weighed.wrapping_sub(self.last.weighed).saturating_add(1);
+        let light = now.light.wrapping_sub(self.last.light);
+        let of_work = |ticks: u64, part: u64| (u128::from(ticks) * u128::from(part) / u128::from(all)) as u64;
+        let passed = of_work(now.tick - self.last.tick, work.min(all));
+        let owed = of_work(self.pages.saturating_mul(WORK_FOR_A_PAGE), light.min(all)).saturating_sub(work);
+        let missing = self.every.saturating_sub(passed);
+        self.next = now.tick.saturating_add(missing.max(if owed == 0 { 1 } else { self.every }));
+        missing == 0 && owed == 0
     }
 }
 
@@ -84,7 +112,7 @@ impl Pace {
     /// Where the next stretch of the machine's run ends at the latest.
     pub(crate) fn next(&mut self, machine: &Machine) -> Position {
         // Faults retire no instruction.
-        let work = instructions_by_weight(machine).wrapping_add(machine.platform.exits_made);
+        let work = weighed(machine, LIGHTER_BETWEEN_LOOKS).wrapping_add(machine.platform.exits_made);
         let now = machine.position();
         if let Some((end, start)) = self.before {
             let done = work.wrapping_sub(start);
@@ -107,6 +135,43 @@ impl Pace {
 mod tests {
     use super::*;
     use crate::session::Settings;
+
+    fn machine_at(tick: u64, instructions: u64, light: u64) -> Machine {
+        let description = Settings::default().description("none", recorder::BootKind::Elf64);
+        let mut machine = Machine::bare(&description).unwrap();
+        machine.cpu.state.now.tick = tick;
+        machine.cpu.state.instructions = instructions;
+        machine.platform.light_instructions = light;
+        machine
+    }
+
+    #[test]
+    fn checkpoints_come_by_ticks_in_the_software_cpu_and_by_work_natively() {
+        let mut pace = CheckpointPace::new(1_000, &machine_at(0, 0, 0));
+        assert!(!pace.is_due(&machine_at(999, 9_990, 0)));
+        assert!(pace.is_due(&machine_at(1_000, 10_000, 0)));
+        pace.done(&machine_at(1_000, 10_000, 0), 1 << 40);
+        // Pages cost nothing more where nothing ran natively.
+        assert_eq!(pace.next(), 2_000);
+        assert!(pace.is_due(&machine_at(2_000, 20_000, 0)));
+        // Nothing retires while the CPU is idle.
+        pace.done(&machine_at(2_000, 20_000, 0), 0);
+        assert!(pace.is_due(&machine_at(3_000, 20_000, 0)));
+        // A sixteenth counts natively.
+        pace.done(&machine_at(3_000, 20_000, 0), 0);
+        assert!(!pace.is_due(&machine_at(4_000, 180_000, 160_000)));
+        assert!((4_900..5_000).contains(&pace.next()), "{}", pace.next());
+        assert!(pace.is_due(&machine_at(19_500, 180_000, 160_000)));
+        // And pages have to be paid for.
+        pace.done(&machine_at(20_000, 180_000, 160_000), 10);
+        let after = |work| machine_at(1 << 40, 180_000 + 16 * work, 160_000 + 16 * work);
+        assert!(!pace.is_due(&after(10 * WORK_FOR_A_PAGE - 10)));
+        assert!(pace.is_due(&machine_at(
+            2 << 40,
+            after(10 * WORK_FOR_A_PAGE + 10).instructions(),
+            160_000 + 160 * WORK_FOR_A_PAGE + 160
+        )));
+    }
 
     #[test]
     fn stretches_get_shorter_where_ticks_are_rare_and_long_again() {

@@ -244,7 +244,7 @@ impl RecordSession {
                 if self.writer.is_some() {
                     self.checkpoint()?;
                 }
-                checkpoints.done(&self.driver.machine);
+                checkpoints.done(&self.driver.machine, self.written_pages as u64);
             }
         };
         self.write_down()?;

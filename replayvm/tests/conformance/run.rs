@@ -122,12 +122,7 @@ pub struct Waypoint {
 }
 
 /// Runs to the end of the guest, stopping at every so many ticks.
-pub fn trace(
-    name: &str,
-    mut machine: Machine,
-    every: u64,
-    most: usize,
-) -> (Vec<Waypoint>, Stop, Statistics) {
+pub fn trace(name: &str, mut machine: Machine, every: u64, most: usize) -> (Vec<Waypoint>, Stop, Statistics) {
     let mut engine = engine(name, &machine);
     let mut waypoints = Vec::new();
     loop {

@@ -73,8 +73,7 @@ pub fn run(arguments: &Replay, stop: &Arc<AtomicBool>) -> Result<u8, Failure> {
     } else {
         None
     };
-    let counts =
-        arguments.engine_stats.then(|| output::EngineCounts::new(engine, &session.statistics()));
+    let counts = arguments.engine_stats.then(|| output::EngineCounts::new(engine, &session.statistics()));
     if arguments.json {
         output::json(&Report {
             engine: engine.to_owned(),

@@ -131,7 +131,8 @@ impl KvmEngine {
 
     fn make_native(&mut self, machine: &Machine) -> Result<(), EngineError> {
         if self.native.is_none() {
-            let native = Native::new(machine).map_err(|why| EngineError::Unavailable { engine: "kvm", why })?;
+            let native =
+                Native::new(machine).map_err(|why| EngineError::Unavailable { engine: "kvm", why })?;
             self.native = Some(Box::new(native));
         }
         Ok(())

@@ -221,8 +221,7 @@ impl Native {
             }
             let Some((space, pool)) = world.parts(arena) else { return Ok(false) };
             let (mut gpr, mut rflags) = (trap.gpr, trap.rflags);
-            let recovered =
-                space.translator.recover(&pool.area(arena), trap.rip, &mut gpr, &mut rflags);
+            let recovered = space.translator.recover(&pool.area(arena), trap.rip, &mut gpr, &mut rflags);
             let Some(recovered) = recovered else {
                 return Err(Ends::Failed(format!("user code is where nothing was translated: {trap:x?}")));
             };

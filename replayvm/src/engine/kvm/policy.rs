@@ -18,7 +18,7 @@ const FIRST_COST: i64 = 400_000;
 /// Ticks that user code must be able to go on for.
 const LEAST_TICKS: u64 = 2_000;
 /// Ticks that the software CPU runs before the question is asked again.
-const QUANTUM: u64 = 256;
+const QUANTUM: u64 = 64;
 /// The longest wait, in ticks of the software CPU.
 const LONGEST_WAIT: u64 = 1 << 20;
 

@@ -95,12 +95,7 @@ impl Sources {
 
     /// The physical address from which user code may fetch at a linear one without a bit being set in the guest's tables. Whatever is
     /// translated from there is forgotten when it changes.
-    pub(super) fn fetch_from(
-        &mut self,
-        cpu: &mut Cpu,
-        ram: &GuestRam,
-        linear: u64,
-    ) -> Option<u64> {
+    pub(super) fn fetch_from(&mut self, cpu: &mut Cpu, ram: &GuestRam, linear: u64) -> Option<u64> {
         let page = linear & !(PAGE - 1);
         if let Some(code) = self.code.get(&page) {
             return Some(code.gpa | linear & (PAGE - 1));

@@ -8,8 +8,8 @@
 use replayvm_cpu::{Cpu, CpuState, cr0, cr4, efer};
 
 use super::guest_page::{Chain, GuestPage, Leaf};
-use super::sources::{Changed, Sources};
 use super::pool::{CODE_BYTES, Exhausted, PAGE, Pool};
+use super::sources::{Changed, Sources};
 use super::tables::{Rights, Tables};
 use super::translate::{Layout, TABLE_BYTES, Translator};
 use crate::machine::{GuestRam, PAGE_BYTES};
@@ -101,8 +101,7 @@ impl Space {
         };
         space.map_arena(pool)?;
         // What is not there must stay so: every table down to the entry that is not present.
-        let walk =
-            replayvm_cpu::walk_entries(&cpu.state, base, |gpa| ram.load(gpa).map(u64::from_le_bytes));
+        let walk = replayvm_cpu::walk_entries(&cpu.state, base, |gpa| ram.load(gpa).map(u64::from_le_bytes));
         for entry in walk.entries() {
             space.sources.depend(cpu, entry.gpa).range = true;
         }
@@ -274,9 +273,10 @@ impl Space {
                     }
                 }
             }
-            concerns_code = self.sources.code_in_leaf(number).any(|(linear, gpa)| {
-                says(linear).is_none_or(|now| now.gpa != gpa || !now.executable)
-            });
+            concerns_code = self
+                .sources
+                .code_in_leaf(number)
+                .any(|(linear, gpa)| says(linear).is_none_or(|now| now.gpa != gpa || !now.executable));
         }
         if !same {
             self.sources.forget_leaf(number);

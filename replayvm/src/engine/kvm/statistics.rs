@@ -74,7 +74,9 @@ impl NativeStatistics {
             Row { name: "of those in user mode".to_owned(), count: self.soft_user },
             Row { name: "native stretches".to_owned(), count: self.stretches },
         ];
-        rows.extend(self.returns().map(|(why, count)| Row { name: format!("back for: {}", why.words()), count }));
+        rows.extend(
+            self.returns().map(|(why, count)| Row { name: format!("back for: {}", why.words()), count }),
+        );
         rows
     }
 }

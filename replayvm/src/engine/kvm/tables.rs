@@ -137,11 +137,7 @@ impl Tables {
     }
 
     /// Takes pages away, or (`false`) their being writable. Returns those that have been written since they were last asked for.
-    pub(super) fn restrict(
-        &mut self,
-        pool: &mut Pool,
-        pages: &[(u64, bool)],
-    ) -> Result<Vec<u64>, Exhausted> {
+    pub(super) fn restrict(&mut self, pool: &mut Pool, pages: &[(u64, bool)]) -> Result<Vec<u64>, Exhausted> {
         let mut written = Vec::new();
         // Pages that are copies already.
         let mut fresh = vec![self.copy(pool, self.root)?];
@@ -193,7 +189,9 @@ impl Tables {
         for leaf in self.leaves.values() {
             for entry in pool.entries_mut(*leaf) {
                 let gpa = *entry & ADDRESS;
-                if *entry & (PRESENT | WRITABLE | USER | DIRTY) == PRESENT | WRITABLE | USER | DIRTY && gpa < end {
+                if *entry & (PRESENT | WRITABLE | USER | DIRTY) == PRESENT | WRITABLE | USER | DIRTY
+                    && gpa < end
+                {
                     into.push(gpa);
                     *entry &= !DIRTY;
                 }
@@ -203,6 +201,5 @@ impl Tables {
 }
 
 fn mapped(entry: u64) -> Option<Mapped> {
-    (entry & PRESENT != 0)
-        .then_some(Mapped { gpa: entry & ADDRESS, writable: entry & WRITABLE != 0 })
+    (entry & PRESENT != 0).then_some(Mapped { gpa: entry & ADDRESS, writable: entry & WRITABLE != 0 })
 }

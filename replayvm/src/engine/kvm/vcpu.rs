@@ -16,7 +16,7 @@ use kvm_ioctls::{Cap, Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use replayvm_cpu::{CpuState, SegmentName, cr0, cr4, efer};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
-use super::pool::{Exhausted, POOL, PAGE, Pool};
+use super::pool::{Exhausted, PAGE, POOL, Pool};
 use super::tables::{Rights, Tables};
 use crate::engine::entry::{self, InternalError, Processor};
 use crate::engine::hypervisor::{Features, features, refusal, registers};
@@ -125,8 +125,9 @@ impl Vcpu {
         quiet.interrupt = Default::default();
         quiet.nmi = Default::default();
         quiet.flags = 0;
-        let wanted =
-            kvm_bindings::KVM_SYNC_X86_REGS | kvm_bindings::KVM_SYNC_X86_SREGS | kvm_bindings::KVM_SYNC_X86_EVENTS;
+        let wanted = kvm_bindings::KVM_SYNC_X86_REGS
+            | kvm_bindings::KVM_SYNC_X86_SREGS
+            | kvm_bindings::KVM_SYNC_X86_EVENTS;
         let sync = kvm.check_extension_raw(u64::from(KVM_CAP_SYNC_REGS)) & wanted as i32 == wanted as i32;
         if sync {
             fd.set_sync_valid_reg(SyncReg::Register);
@@ -134,7 +135,16 @@ impl Vcpu {
             fd.set_sync_valid_reg(SyncReg::VcpuEvents);
         }
         let gates = if pvm { None } else { Some(make_gates(pool)?) };
-        Ok(Self { fd, vm, memory, sregs: user_sregs(template, gates.is_some()), quiet, sse: None, gates, sync })
+        Ok(Self {
+            fd,
+            vm,
+            memory,
+            sregs: user_sregs(template, gates.is_some()),
+            quiet,
+            sse: None,
+            gates,
+            sync,
+        })
     }
 
     /// Takes this RAM instead, if it is another.
@@ -361,10 +371,7 @@ fn make_gates(pool: &mut Pool) -> Result<[u64; 5], String> {
     let idt = pool.entries_mut(interrupts);
     for (vector, gate) in idt.as_chunks_mut::<2>().0.iter_mut().take(VECTORS).enumerate() {
         let stub = STUBS + vector as u64 * STUB;
-        gate[0] = stub & 0xffff
-            | u64::from(KERNEL_CODE) << 16
-            | 0x8e << 40
-            | (stub >> 16 & 0xffff) << 48;
+        gate[0] = stub & 0xffff | u64::from(KERNEL_CODE) << 16 | 0x8e << 40 | (stub >> 16 & 0xffff) << 48;
         gate[1] = stub >> 32;
     }
     let code = pool.entries_mut(stubs);

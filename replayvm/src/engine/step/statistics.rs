@@ -96,7 +96,9 @@ impl SteppingStatistics {
             Row { name: "steps by KVM".to_owned(), count: self.by_kvm },
             Row { name: "of those natively".to_owned(), count: self.native },
         ];
-        rows.extend(self.by_soft().map(|(why, count)| Row { name: format!("software CPU: {}", why.words()), count }));
+        rows.extend(
+            self.by_soft().map(|(why, count)| Row { name: format!("software CPU: {}", why.words()), count }),
+        );
         rows
     }
 
