@@ -50,13 +50,13 @@ pub(super) fn judged(name: &str) -> Result<Initramfs, BuildError> {
 /// line, to be compared with another machine's.
 pub const WORKLOAD_SCRIPT: &str = include_str!("../../linux/workloads/busybox.sh");
 
-/// A file system whose job is work for the processor alone: MiB to hash, rounds of sorting.
-pub(super) fn crunch(mebibytes: u32, rounds: u32) -> Result<Initramfs, BuildError> {
+/// A file system whose job is work for the processor alone, by a shell script with the program `crunch`.
+pub(super) fn crunch(script: &str) -> Result<Initramfs, BuildError> {
     let mut initramfs = Initramfs::new()?;
     for name in ["verdict", "crunch"] {
         initramfs = initramfs.program(name, program(name)?);
     }
-    Ok(initramfs.job(&format!("crunch hash {mebibytes} && crunch sort {rounds}\nverdict $?")))
+    Ok(initramfs.job(&format!("{script}\nverdict $?")))
 }
 
 /// A file system whose job is to run the workloads, so much of each: thousands of lines of text for busybox, floating-point

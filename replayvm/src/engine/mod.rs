@@ -185,6 +185,7 @@ fn attention(platform: &mut Platform) -> Stop {
 /// There is none, or it cannot be had on this host.
 pub fn by_name(name: &str, machine: &Machine) -> Result<Box<dyn Engine>, EngineError> {
     match name {
+        "auto" if hypervisor::open().is_ok() => Ok(Box::new(KvmEngine::obliging())),
         "auto" | "soft" => Ok(Box::new(SoftEngine::new())),
         "kvm" => Ok(Box::new(KvmEngine::new(machine)?)),
         "plain" => Ok(Box::new(PlainEngine)),

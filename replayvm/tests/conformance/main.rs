@@ -6,6 +6,8 @@
 
 /// Real guests.
 mod corpora;
+/// Direct execution of random programs.
+mod direct;
 /// What the host offers.
 mod doctor;
 /// Where an emulated processor errs.

@@ -2,6 +2,7 @@
 
 use replayvm_cpu::FLAGS_PROFILE;
 
+use super::direct::{DirectFacts, direct_facts};
 use super::stepping::{SteppingFacts, stepping_facts};
 use crate::engine::hypervisor::{self, Unusable};
 
@@ -35,6 +36,8 @@ pub struct KvmFacts {
     pub sync_regs: bool,
     /// What has been stepped.
     pub stepping: Vec<SteppingFacts>,
+    /// What running user code natively came to, or what went wrong.
+    pub direct: Result<DirectFacts, String>,
 }
 
 pub(super) fn host_facts(processor: &Processor) -> HostFacts {
@@ -62,6 +65,7 @@ fn kvm_facts() -> Result<KvmFacts, Unusable> {
         guest_debug_flags: features.debug_flags,
         sync_regs: features.sync,
         stepping: stepping_facts(features),
+        direct: direct_facts().map_err(|Unusable(why)| why),
     })
 }
 

@@ -52,7 +52,7 @@ pub(in crate::engine) fn check_stepping() -> Result<(), Unusable> {
 
 /// Modes that are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ScratchMode {
+pub(super) enum ScratchMode {
     Kernel64,
     User64,
     Kernel32,
@@ -73,7 +73,8 @@ impl ScratchMode {
     }
 }
 
-const CODE: u64 = 0x1000;
+/// Where a scratch machine's code is.
+pub(super) const CODE: u64 = 0x1000;
 const DATA: u64 = 0x4000;
 const TABLES: u64 = 0x10000;
 
@@ -117,7 +118,7 @@ fn try_stepping(mode: ScratchMode, timed: u32) -> Result<u64, Unusable> {
 }
 
 /// A machine of one megabyte in the mode given.
-fn scratch(mode: ScratchMode) -> Result<Machine, RamError> {
+pub(super) fn scratch(mode: ScratchMode) -> Result<Machine, RamError> {
     let mut ram = GuestRam::new(1 << 20)?;
     // MOV [RDI], AX (in real mode [BX]); ADD AX, AX; JMP back.
     let code: &[u8] = match mode {

@@ -37,6 +37,7 @@ pub use statistics::{NativeStatistics, Return};
 
 use self::native::Native;
 use self::policy::Policy;
+use super::doctor::check_direct;
 use super::{Breakpoints, Engine, EngineError, SoftEngine, Statistics, Stop};
 use crate::machine::Machine;
 
@@ -52,6 +53,10 @@ pub struct KvmEngine {
     policy: Policy,
     statistics: NativeStatistics,
     trouble: Trouble,
+}
+
+fn unavailable(why: String) -> EngineError {
+    EngineError::Unavailable { engine: "kvm", why }
 }
 
 /// What to do if KVM cannot be had after all.
@@ -88,6 +93,13 @@ impl KvmEngine {
     #[must_use]
     pub fn obliging() -> Self {
         Self::with_policy(Policy::new(false), Trouble::GoesOn)
+    }
+
+    /// The eager engine, of which nobody knows yet whether it works.
+    pub(super) fn unchecked(machine: &Machine) -> Result<Self, EngineError> {
+        let mut engine = Self::with_policy(Policy::new(true), Trouble::Ends);
+        engine.native = Some(Box::new(Native::new(machine).map_err(unavailable)?));
+        Ok(engine)
     }
 
     fn with_policy(policy: Policy, trouble: Trouble) -> Self {
@@ -131,9 +143,8 @@ impl KvmEngine {
 
     fn make_native(&mut self, machine: &Machine) -> Result<(), EngineError> {
         if self.native.is_none() {
-            let native =
-                Native::new(machine).map_err(|why| EngineError::Unavailable { engine: "kvm", why })?;
-            self.native = Some(Box::new(native));
+            check_direct().map_err(|error| unavailable(error.to_string()))?;
+            self.native = Some(Box::new(Native::new(machine).map_err(unavailable)?));
         }
         Ok(())
     }
