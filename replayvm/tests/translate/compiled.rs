@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use replayvm::engine::kvm::translate::{Layout, Translator, Why};
 
-use crate::machine::{CODE, CODE_LEN, STACK};
-use crate::native::{FAR, LAYOUT, Native, Registers};
+use crate::machine::{CODE, CODE_LEN, HEAP, STACK};
+use crate::native::{Native, Registers};
+use crate::place::{CODE_MODEL, FAR, LAYOUT};
 use crate::random::same_flags;
 use crate::twins::{Ended, Memory, Twins};
 
@@ -36,7 +37,7 @@ fn compile(level: &str) -> Option<Vec<u8>> {
             "-static",
             "-nostdlib",
             "-ffreestanding",
-            "-fno-pic",
+            CODE_MODEL,
             "-no-pie",
             "-fno-stack-protector",
         ])
@@ -45,7 +46,15 @@ fn compile(level: &str) -> Option<Vec<u8>> {
             "-fno-tree-loop-distribute-patterns",
             "-Wl,--build-id=none",
         ])
-        .args(["-mno-red-zone", "-mpopcnt", "-fcf-protection=none", "-w", "-Wl,-N", "-Wl,-Ttext=0x20000000"])
+        .args([
+            "-mno-red-zone",
+            "-mpopcnt",
+            "-fcf-protection=none",
+            "-w",
+            "-Wl,-N",
+            &format!("-Wl,-Ttext={CODE:#x}"),
+            &format!("-DHEAP=((u8*){HEAP:#x})"),
+        ])
         .args(["-o"])
         .arg(&elf)
         .args([format!("{guest}/start.S"), format!("{guest}/programs.c")])

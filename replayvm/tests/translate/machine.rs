@@ -1,11 +1,13 @@
-//! Memory for the software CPU, with identity page tables, and the same memory mapped at its own addresses for native code.
+//! Memory for the software CPU, and page tables.
 
 use replayvm_cpu::{
     Access, Attributes, Bus, CpuState, Moment, Observation, Rflags, Segment, SegmentName, Table,
 };
 
-/// Where physical memory starts; linear and physical addresses are the same.
-pub const ARENA: u64 = 0x2000_0000;
+pub use crate::place::ARENA;
+
+/// Where physical memory starts. Linear memory lies in the same order from [`ARENA`] on.
+const PHYSICAL: u64 = 0x2000_0000;
 /// Code. Eight pages, which cannot be written.
 pub const CODE: u64 = ARENA;
 /// Bytes of it.
@@ -42,6 +44,11 @@ const LEN: usize = USER_LEN + 0xb000;
 /// The base of GS.
 pub const GS_BASE: u64 = 0x100;
 
+/// Where a linear address lies.
+fn physical(linear: u64) -> u64 {
+    linear - ARENA + PHYSICAL
+}
+
 /// Memory, and the exception delivered last.
 pub struct TestBus {
     pub memory: Vec<u8>,
@@ -51,11 +58,12 @@ pub struct TestBus {
 impl TestBus {
     pub fn new() -> Self {
         let mut bus = Self { memory: vec![0; LEN], exception: None };
-        bus.put64(PML4, (PML4 + 0x1000) | 0x27);
-        bus.put64(PML4 + 0x1000, (PML4 + 0x2000) | 0x27);
+        let index = |shift: u32| (ARENA >> shift & 511) * 8;
+        bus.put64(PML4 + index(39), physical(PML4 + 0x1000) | 0x27);
+        bus.put64(PML4 + 0x1000 + index(30), physical(PML4 + 0x2000) | 0x27);
         for i in 0..2 {
             let table = SYSTEM + 0x9000 + 0x1000 * i;
-            bus.put64(PML4 + 0x2000 + ((ARENA >> 21) + i) * 8, table | 0x27);
+            bus.put64(PML4 + 0x2000 + index(21) + i * 8, physical(table) | 0x27);
         }
         for page in (ARENA..ARENA + USER_LEN as u64).step_by(0x1000) {
             let present = match page - ARENA {
@@ -65,12 +73,12 @@ impl TestBus {
                 0x10_0000.. => 0x67,
                 _ => 0,
             };
-            let entry = if present == 0 { 0 } else { page | present };
+            let entry = if present == 0 { 0 } else { physical(page) | present };
             bus.put64(SYSTEM + 0x9000 + (page - ARENA) / 0x1000 * 8, entry);
         }
         for page in (SYSTEM..SYSTEM + 0x9000).step_by(0x1000) {
             // Beyond the user's two MiB: the second table.
-            bus.put64(SYSTEM + 0xa000 + (page - SYSTEM) / 0x1000 * 8, page | 0x63);
+            bus.put64(SYSTEM + 0xa000 + (page - SYSTEM) / 0x1000 * 8, physical(page) | 0x63);
         }
         bus.put64(GDT + 0x10, 0x00af_9b00_0000_ffff);
         bus.put64(GDT + 0x18, 0x00cf_9300_0000_ffff);
@@ -79,6 +87,7 @@ impl TestBus {
         for vector in 0..256 {
             let low = (HANDLERS & 0xffff) | 0x10 << 16 | 0x8e << 40 | (HANDLERS >> 16 & 0xffff) << 48;
             bus.put64(IDT + vector * 16, low);
+            bus.put64(IDT + vector * 16 + 8, HANDLERS >> 32);
         }
         bus.put64(TSS + 4, KERNEL_STACK_TOP);
         bus.put64(TSS + 0x60, 0x68 << 48);
@@ -114,17 +123,17 @@ impl Bus for TestBus {
     }
 
     fn fetch(&mut self, _at: Moment, gpa: u64, bytes: &mut [u8]) {
-        let index = gpa.wrapping_sub(ARENA) as usize;
+        let index = gpa.wrapping_sub(PHYSICAL) as usize;
         bytes.copy_from_slice(&self.memory[index..index + bytes.len()]);
     }
 
     fn load_plain<const N: usize>(&self, gpa: u64) -> Option<[u8; N]> {
-        let index = gpa.wrapping_sub(ARENA) as usize;
+        let index = gpa.wrapping_sub(PHYSICAL) as usize;
         self.memory.get(index..index.wrapping_add(N))?.try_into().ok()
     }
 
     fn store_plain<const N: usize>(&mut self, gpa: u64, bytes: [u8; N]) -> bool {
-        let index = gpa.wrapping_sub(ARENA) as usize;
+        let index = gpa.wrapping_sub(PHYSICAL) as usize;
         let place = self.memory.get_mut(index..index.wrapping_add(N));
         place.map(|place| place.copy_from_slice(&bytes)).is_some()
     }
@@ -191,7 +200,7 @@ pub fn user_state() -> CpuState {
     let data = Segment { selector: 0, base: 0, limit: 0, attributes: Attributes(0) };
     let mut state = CpuState::power_on();
     state.cr0 = 0x8005_0033;
-    state.cr3 = PML4;
+    state.cr3 = physical(PML4);
     state.cr4 = 0x6a0;
     state.efer = 0xd01;
     for name in [SegmentName::Es, SegmentName::Ds, SegmentName::Fs, SegmentName::Gs] {

@@ -15,6 +15,8 @@ mod compiled;
 mod machine;
 /// Native code.
 mod native;
+/// Addresses.
+mod place;
 /// The CPU's own random programs.
 #[path = "../../cpu/tests/blocks/programs.rs"]
 #[allow(dead_code, reason = "kernels are not for user mode")]

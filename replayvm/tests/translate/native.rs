@@ -9,15 +9,7 @@ use replayvm::engine::kvm::translate::{Area, Layout, Slots, TABLE_BYTES};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
 use crate::machine::{ARENA, CODE, CODE_LEN, CONSTANT, DATA, GS_BASE, HEAP, HEAP_LEN, STACK, USER_LEN};
-
-/// Bytes of the code area.
-pub const AREA_LEN: usize = 16 << 20;
-/// Where what is translated lies.
-pub const LAYOUT: Layout =
-    Layout { code: 0x6d40_0000, code_bytes: AREA_LEN, slots: 0x6f40_0000, table: 0x7140_0000 };
-/// The same, with guest memory out of reach.
-pub const FAR: Layout =
-    Layout { code: 0x7_6d40_0000, code_bytes: AREA_LEN, slots: 0x7_6f40_0000, table: 0x7_7140_0000 };
+use crate::place::{FAR, LAYOUT};
 
 /// All registers that an instruction can see. The layout is known to the trampoline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

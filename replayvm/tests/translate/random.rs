@@ -6,7 +6,7 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind};
 use replayvm::engine::kvm::translate::Layout;
 
 use crate::machine::{CODE, CONSTANT, DATA, STACK};
-use crate::native::{FAR, LAYOUT};
+use crate::place::{FAR, LAYOUT};
 use crate::programs::{Dice, Spice, program};
 use crate::twins::{Ended, Tally, Twins};
 

@@ -32,6 +32,8 @@ pub struct Twins {
     blank: CpuState,
     /// Pages that native code does not find until it has faulted on them.
     hidden: Vec<u64>,
+    /// The software CPU alone may have written memory.
+    stale: bool,
     /// Bytes of the heap that are in use.
     heap: usize,
     pub tally: Tally,
@@ -91,6 +93,7 @@ impl Twins {
             translator,
             blank,
             hidden: Vec::new(),
+            stale: false,
             heap: 0,
             tally: Tally::default(),
             left: BTreeMap::new(),
@@ -151,7 +154,7 @@ impl Twins {
             None if step != Step::Done || !self.is_plain() => Some(Ended::Elsewhere),
             None => None,
         };
-        self.copy_memory();
+        self.stale = true;
         ended
     }
 
@@ -237,6 +240,9 @@ impl Twins {
 
     /// Native code from an entry on, compared wherever it stops. `None` if it went astray.
     fn native_stretch(&mut self, entry: u64, ticks: u64) -> Option<Recovered> {
+        if std::mem::take(&mut self.stale) {
+            self.copy_memory();
+        }
         let state = &self.cpu.state;
         let (begun, first) = (state.now, state.instructions);
         let mut registers = Registers::new();

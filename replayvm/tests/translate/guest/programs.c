@@ -3,7 +3,7 @@ typedef unsigned char u8;
 typedef unsigned int u32;
 typedef unsigned long u64;
 
-#define HEAP ((u8 *)0x20100000)
+// HEAP is where the heap is.
 #define NOINLINE __attribute__((noinline))
 
 static u32 rotr(u32 x, int n) { return x >> n | x << (32 - n); }
