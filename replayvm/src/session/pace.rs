@@ -12,8 +12,8 @@ const LIGHTER: u64 = 16;
 /// How many may go by between two looks as one: they stop at each look, which costs something.
 const LIGHTER_BETWEEN_LOOKS: u64 = 64;
 /// Instructions of the software CPU that a page costs that was written natively: it is found, hashed, kept, and written to once more
-/// under protection. Ten times as much work has to lie between two checkpoints.
-const WORK_FOR_A_PAGE: u64 = 24_000;
+/// under protection. Twenty times as much work has to lie between two checkpoints.
+const WORK_FOR_A_PAGE: u64 = 60_000;
 
 /// The first stretch, before anything is known: ticks may have 65,536 steps each.
 const FIRST_TICKS: u64 = 16;
