@@ -20,6 +20,11 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// A terminal to draw on.
 pub type Canvas = Terminal<CrosstermBackend<Box<dyn Write>>>;
 
+/// Whether there is a terminal, wherever standard output goes.
+pub fn is_there() -> bool {
+    output().is_ok()
+}
+
 /// Where the terminal is: standard output, or, where that goes elsewhere, the one that the process belongs to.
 fn output() -> io::Result<Box<dyn Write>> {
     if io::stdout().is_terminal() {
