@@ -241,6 +241,8 @@ impl Loop<'_> {
         }
         let gdb = &mut self.options.gdb;
         let left = screen.outside(|| gdb.here(at))?;
+        // Nobody has told of another size in the meantime.
+        self.app.resize(screen.canvas().size()?);
         self.back_from_gdb(left);
         Ok(())
     }
@@ -369,6 +371,7 @@ impl Loop<'_> {
         if let Err(error) = stopped {
             self.app.say(Note::Error(chain(&error)));
         }
+        self.app.resize(screen.canvas().size()?);
         self.dirty = true;
         Ok(())
     }

@@ -55,6 +55,10 @@ impl App {
 
     /// What has waited for the worker.
     fn go_on(&mut self) {
+        if let Some((position, why)) = self.coming.take() {
+            self.come_to(position, why);
+            return;
+        }
         if let Some(action) = self.waiting.pop_front() {
             self.act(action);
         }
