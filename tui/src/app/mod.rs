@@ -1,5 +1,6 @@
 //! State, and what each action does to it. Nothing here knows a key, a terminal or a thread: what takes time is handed out as a
-//! [`Request`] and comes back as an [`Outcome`](crate::worker::Outcome) or an [`Answer`](crate::library::Answer).
+//! [`Request`](crate::app::Request) and comes back as an [`Outcome`](crate::worker::Outcome) or an
+//! [`Answer`](crate::library::Answer).
 
 /// What has been asked for comes back.
 mod absorb;
