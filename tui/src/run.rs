@@ -98,8 +98,8 @@ pub struct Options<'o> {
     pub plain: bool,
     /// The file of what the panes were.
     pub settings: Option<PathBuf>,
-    /// Is told that from now on `stop` and `suspend` are looked at, and the terminal is not what it was. Until then signals do what they
-    /// always do.
+    /// Is told that from now on `stop` and `suspend` are looked at, and the terminal is not what it was. Until then signals do
+    /// what they always do.
     pub on_screen: &'o mut dyn FnMut() -> io::Result<()>,
     /// Becomes true when it is to end.
     pub stop: &'o AtomicBool,

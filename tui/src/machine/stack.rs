@@ -180,10 +180,11 @@ impl Walk {
             (pointer >= top && pointer - top < FRAME_BYTES).then(|| word(pointer.wrapping_add(size)));
         let framed = framed.flatten().filter(|target| *target > 0xff);
         let framed = framed.map(|target| (target, callee(timeline, target)));
+        // A register that only happens to point into the stack is no frame pointer.
+        let framed = framed.filter(|(_, callee)| *callee != Callee::None);
         let own = framed.is_some_and(|(_, callee)| match callee {
-            Callee::None => false,
             Callee::Direct(begin) => function.is_none_or(|function| function == begin),
-            Callee::Indirect => true,
+            _ => true,
         });
         if !own {
             // The function has no frame (yet): a call of it, further down than the frame of its caller.
@@ -205,7 +206,7 @@ impl Walk {
                     guess = Some((slot, target));
                 }
             }
-            if framed.is_none_or(|(_, callee)| callee == Callee::None) {
+            if framed.is_none() {
                 let (slot, target) = guess?;
                 self.top = slot.wrapping_add(size);
                 return Some((target, FrameKind::Guess));

@@ -61,7 +61,8 @@ impl Tmux {
         let (command, recording) = (replayvm().display(), recording.display());
         let shell = format!(
             "export XDG_STATE_HOME='{state}' PS1='shell> '; stty -a | tail -n +2 > '{state}/before'; \
-             {environment} '{command}' tui '{recording}' {options}; echo \"ended with $?\"; stty -a | tail -n +2 > '{state}/after'; \
+             {environment} '{command}' tui '{recording}' {options}; echo \"ended with $?\"; \
+             stty -a | tail -n +2 > '{state}/after'; \
              cmp '{state}/before' '{state}/after' && echo modes as before; exec sh -i"
         );
         let started =
