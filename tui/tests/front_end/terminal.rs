@@ -209,6 +209,23 @@ fn without_a_terminal_there_is_nothing_to_see() {
 }
 
 #[test]
+fn it_is_measured_on_a_recording() {
+    let measure = |options: &[&str]| {
+        let measured =
+            Command::new(replayvm()).args(["bench", "--tui"]).arg(recording()).args(options).output();
+        let measured = measured.expect("the command starts");
+        assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
+        String::from_utf8_lossy(&measured.stdout).into_owned()
+    };
+    let text = measure(&[]);
+    assert!(text.contains("open, to the first frame") && text.contains("(200 samples)"), "{text}");
+    let json = measure(&["--json"]);
+    for name in ["open_ms", "redraw", "seek", "landmark", "index_bytes"] {
+        assert!(json.contains(&format!("\"{name}\":")), "{name} in {json}");
+    }
+}
+
+#[test]
 fn the_panes_are_where_they_were_left() {
     let Some(tmux) = Tmux::showing(recording()) else { return };
     tmux.wait("starts", |screen| screen.contains("[exits 1 of"));
