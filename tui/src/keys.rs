@@ -119,7 +119,7 @@ pub static BINDINGS: &[Binding] = &[
     binding(G::Move, &[char(':')], ":", A::GoTo, "go to", "go to a position, time, part of the run, mark or symbol"),
     binding(G::Move, &[char('<')], "<", A::Begin, "", "to the begin of the recording"),
     binding(G::Move, &[char('>')], ">", A::End, "", "to the end"),
-    binding(G::Move, &[char('u'), plain(KeyCode::Backspace)], "u Backspace", A::HistoryBack, "", "to where the cursor was before"),
+    binding(G::Move, &[char('u'), plain(KeyCode::Backspace)], "u Backspace", A::HistoryBack, "", "to where the cursor was"),
     binding(G::Move, &[char('U')], "U", A::HistoryForward, "", "to where it was after that"),
 
     binding(G::Jump, &[char('e')], "e E", jump(L::SameKind, false), "", "exit of the kind of the selected one"),
@@ -172,7 +172,7 @@ pub static BINDINGS: &[Binding] = &[
     binding(G::Pane, &[plain(KeyCode::PageUp)], "PgUp", A::PageUp, "", "a screen up"),
     binding(G::Pane, &[plain(KeyCode::Home)], "Home", A::First, "", "the first row"),
     binding(G::Pane, &[plain(KeyCode::End)], "End", A::Last, "", "the last row"),
-    binding(G::Pane, &[plain(KeyCode::Right)], "Right Left", A::Right, "", "memory: a byte; devices: another one; else the timeline"),
+    binding(G::Pane, &[plain(KeyCode::Right)], "Right Left", A::Right, "", "memory: a byte; devices: another; else the timeline"),
     binding(G::Pane, &[plain(KeyCode::Left)], "Left", A::Left, "", ""),
     binding(G::Pane, &[char('f')], "f", A::Filter, "filter", "exits: list some only"),
     binding(G::Pane, &[char('F')], "F", A::FilterKind, "", "exits: the kind of the selected one only, or all again"),

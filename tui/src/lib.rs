@@ -1,7 +1,7 @@
 //! The terminal front end: a recording as a place to look around in.
 //!
-//! A key becomes an [`Action`](action::Action), the [`App`](app::App) changes its [`State`](app::State), and [`view`] draws nothing
-//! but that. What takes time is done by two threads: the [`worker`] moves the machine, by
+//! A key becomes an [`Action`](action::Action), the [`App`](app::App) changes its [`State`](app::State), and [`view`] draws
+//! nothing but that. What takes time is done by two threads: the [`worker`] moves the machine, by
 //! [`Timeline`](replayvm::timeline::Timeline) alone, and the [`library`] reads the recording. The screen never waits for them.
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Named places, kept in a file beside the recording and never in it.
 //!
-//! One line a mark: the position, a blank, the name. The file may come from anywhere: its size, the number of marks and their names
-//! are bounded, and what is no mark is left out.
+//! One line a mark: the position, a blank, the name. The file may come from anywhere: its size, the number of marks and their
+//! names are bounded, and what is no mark is left out.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 
 use crate::app::{App, Busy, Note, Request, chain};
 use crate::library::Library;
-use crate::terminal::Screen;
+use crate::terminal::{self, Screen};
 use crate::theme::Theme;
 use crate::worker::{Desk, Gone, Worker};
 use crate::{keys, settings, view};
@@ -36,7 +36,7 @@ const AT_ONCE: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum TuiError {
     /// Nobody would see it.
-    #[error("standard output is not a terminal")]
+    #[error("there is no terminal to show it on")]
     NoTerminal,
     /// The terminal failed.
     #[error("the terminal cannot be used")]
@@ -98,6 +98,9 @@ pub struct Options<'o> {
     pub plain: bool,
     /// The file of what the panes were.
     pub settings: Option<PathBuf>,
+    /// Is told that from now on `stop` and `suspend` are looked at, and the terminal is not what it was. Until then signals do
+    /// what they always do.
+    pub on_screen: &'o mut dyn FnMut() -> io::Result<()>,
     /// Becomes true when it is to end.
     pub stop: &'o AtomicBool,
     /// Becomes true when it is to be suspended, as by the shell.
@@ -120,7 +123,8 @@ impl std::fmt::Debug for Options<'_> {
 /// # Errors
 /// There is no terminal, the recording cannot be opened, or a replay failed, if only on the way.
 pub fn run(path: &Path, options: Options<'_>) -> Result<Position, TuiError> {
-    if !options.elsewhere && !io::stdout().is_terminal() {
+    let seen = if options.elsewhere { terminal::is_there() } else { io::stdout().is_terminal() };
+    if !seen {
         return Err(TuiError::NoTerminal);
     }
     // Before the screen is taken: an error here is read on the terminal as it was.
@@ -135,6 +139,7 @@ pub fn run(path: &Path, options: Options<'_>) -> Result<Position, TuiError> {
         return Err(TuiError::Beyond { at, end: timeline.end() });
     }
     timeline.seek(at, &mut unsupervised())?;
+    (options.on_screen)()?;
     let mut screen = Screen::enter()?;
     let mut app = App::new(&timeline, screen.canvas().size()?);
     let saved = options.settings.as_deref().map(settings::read);
@@ -150,10 +155,12 @@ pub fn run(path: &Path, options: Options<'_>) -> Result<Position, TuiError> {
     let worker = Worker::start(Desk::new(timeline))?;
     let library = Library::open(recording, path.to_owned(), options.symbols.clone())?;
     let settings = options.settings.clone();
-    let outcome = Loop { app, worker, library, options, began: Instant::now(), dirty: true, split: None }
-        .serve(&mut screen);
+    let mut main = Loop { app, worker, library, options, began: Instant::now(), dirty: true, split: None };
+    let outcome = main.serve(&mut screen);
+    // The terminal first: threads may take a moment.
     drop(screen);
-    let app = outcome?;
+    outcome?;
+    let app = main.app;
     let position = app.state().side.machine.position;
     let state = app.state();
     // Colours that somebody's environment forbids are not the ones that they chose.
@@ -181,7 +188,7 @@ struct Loop<'o> {
 }
 
 impl Loop<'_> {
-    fn serve(mut self, screen: &mut Screen) -> Result<App, TuiError> {
+    fn serve(&mut self, screen: &mut Screen) -> Result<(), TuiError> {
         loop {
             self.hand_out(screen)?;
             self.take_in()?;
@@ -191,7 +198,7 @@ impl Loop<'_> {
                 screen.canvas().draw(|frame| view::draw(frame, self.app.state()))?;
             }
             if self.app.state().quit || self.options.stop.load(Ordering::Relaxed) {
-                return Ok(self.app);
+                return Ok(());
             }
             if self.options.suspend.swap(false, Ordering::Relaxed) {
                 self.suspend(screen)?;
@@ -234,6 +241,8 @@ impl Loop<'_> {
         }
         let gdb = &mut self.options.gdb;
         let left = screen.outside(|| gdb.here(at))?;
+        // Nobody has told of another size in the meantime.
+        self.app.resize(screen.canvas().size()?);
         self.back_from_gdb(left);
         Ok(())
     }
@@ -362,6 +371,7 @@ impl Loop<'_> {
         if let Err(error) = stopped {
             self.app.say(Note::Error(chain(&error)));
         }
+        self.app.resize(screen.canvas().size()?);
         self.dirty = true;
         Ok(())
     }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
+use ratatui::crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
@@ -19,6 +21,11 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// A terminal to draw on.
 pub type Canvas = Terminal<CrosstermBackend<Box<dyn Write>>>;
+
+/// Whether there is a terminal, wherever standard output goes.
+pub fn is_there() -> bool {
+    output().is_ok()
+}
 
 /// Where the terminal is: standard output, or, where that goes elsewhere, the one that the process belongs to.
 fn output() -> io::Result<Box<dyn Write>> {
@@ -86,8 +93,8 @@ impl Drop for Screen {
 fn take() -> io::Result<()> {
     TAKEN.store(true, Ordering::SeqCst);
     // Half of it may have been done when the other half fails: it is given back whole.
-    let taken =
-        enable_raw_mode().and_then(|()| execute!(output()?, EnterAlternateScreen, EnableMouseCapture));
+    let taken = enable_raw_mode()
+        .and_then(|()| execute!(output()?, EnterAlternateScreen, EnableMouseCapture, EnableBracketedPaste));
     taken.inspect_err(|_| give_back())
 }
 
@@ -95,7 +102,9 @@ fn take() -> io::Result<()> {
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // Nobody is left who could be told.
-        let _ = output().and_then(|mut to| execute!(to, DisableMouseCapture, LeaveAlternateScreen, Show));
+        let _ = output().and_then(|mut to| {
+            execute!(to, DisableBracketedPaste, DisableMouseCapture, LeaveAlternateScreen, Show)
+        });
         let _ = disable_raw_mode();
     }
 }

@@ -55,6 +55,10 @@ impl App {
 
     /// What has waited for the worker.
     fn go_on(&mut self) {
+        if let Some((position, why)) = self.coming.take() {
+            self.come_to(position, why);
+            return;
+        }
         if let Some(action) = self.waiting.pop_front() {
             self.act(action);
         }
@@ -108,9 +112,10 @@ impl App {
     fn follow_cursor(&mut self) {
         let side = &self.state.side;
         let position = side.machine.position;
-        let line = side.console.begun(position).saturating_sub(1);
-        let input = side.inputs.list.partition_point(|input| input.at < position);
         let focused = self.state.layout.focused();
+        // Who goes from line to line stands before the one that comes next.
+        let line = side.console.begun(position).saturating_sub(usize::from(focused != Pane::Console));
+        let input = side.inputs.list.partition_point(|input| input.at < position);
         self.select(Pane::Console, line);
         if focused != Pane::Inputs {
             self.select(Pane::Inputs, input);

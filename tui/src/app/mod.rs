@@ -1,5 +1,6 @@
 //! State, and what each action does to it. Nothing here knows a key, a terminal or a thread: what takes time is handed out as a
-//! [`Request`] and comes back as an [`Outcome`](crate::worker::Outcome) or an [`Answer`](crate::library::Answer).
+//! [`Request`](crate::app::Request) and comes back as an [`Outcome`](crate::worker::Outcome) or an
+//! [`Answer`](crate::library::Answer).
 
 /// What has been asked for comes back.
 mod absorb;
@@ -15,6 +16,8 @@ mod landmarks;
 mod lists;
 /// Clicks and wheels.
 mod mouse;
+/// Breakpoints and watches.
+mod points;
 /// A line that is asked for.
 mod prompt;
 /// What is selected of a list.
@@ -39,7 +42,7 @@ use crate::layout::{Layout, Pane, Slot};
 use crate::library::Ask;
 use crate::marks::{Marks, path_beside};
 use crate::theme::Theme;
-use crate::worker::{Bytes, Job, Order};
+use crate::worker::{Job, Order};
 
 /// Actions that wait while something takes long.
 const TYPED_AHEAD: usize = 64;
@@ -75,6 +78,8 @@ pub struct App {
     look_again: bool,
     /// It is not known yet what time it was when.
     clock_due: bool,
+    /// Where to go, and why, once the worker has had its look.
+    coming: Option<(recorder::Position, &'static str)>,
     /// What to say once the cursor is where it was sent.
     arrival: Option<&'static str>,
     /// The first replay that failed. It must not be forgotten with the note that told it.
@@ -121,6 +126,7 @@ impl App {
             moving: false,
             look_again: false,
             clock_due: true,
+            coming: None,
             arrival: None,
             failed: None,
         };
@@ -165,13 +171,15 @@ impl App {
     /// Goes to where somebody else has been, and says so.
     pub fn come_to(&mut self, position: recorder::Position, why: &'static str) {
         self.state.note = None;
-        if self.is_working() {
+        match (self.is_working(), self.moving) {
             // The cursor is on its way elsewhere: whoever sent it there wants to be there.
-            self.info(format!("{why}: {position}"));
-            return;
+            (true, true) => self.info(format!("{why}: {position}")),
+            (true, false) => self.coming = Some((position, why)),
+            (false, _) => {
+                self.seek(position);
+                self.arrival = Some(why);
+            }
         }
-        self.seek(position);
-        self.arrival = Some(why);
     }
 
     /// Whether the worker is at something.
@@ -378,49 +386,6 @@ impl App {
 
     fn ask(&mut self, question: Question, text: &str) {
         self.state.prompt = Some(Prompt::new(question, text));
-    }
-
-    /// The bytes that the memory pane has selected: what is written there is what is asked for.
-    fn selected_byte(&self) -> Bytes {
-        let side = &self.state.side;
-        let address = side.machine.memory.first.wrapping_add(side.memory_cursor);
-        Bytes { address, len: 1, physical: side.look.memory.physical }
-    }
-
-    fn watch(&mut self) {
-        let bytes = Bytes { len: 8, ..self.selected_byte() };
-        let watches = &mut self.state.side.points.watches;
-        let count = watches.len();
-        watches.retain(|watch| watch.address != bytes.address || watch.physical != bytes.physical);
-        let text = if watches.len() < count {
-            format!("{:#x} is not watched any more", bytes.address)
-        } else {
-            watches.push(bytes);
-            format!("8 bytes at {:#x} are watched: c and C stop before they are written", bytes.address)
-        };
-        self.info(text);
-    }
-
-    fn breakpoint(&mut self) {
-        match self.state.side.selected_line() {
-            Some(address) if self.state.layout.focused() == Pane::Code => self.toggle_breakpoint(address),
-            _ => self.ask(Question::Breakpoint, ""),
-        }
-    }
-
-    fn toggle_breakpoint(&mut self, address: u64) {
-        let breakpoints = &mut self.state.side.points.breakpoints;
-        let text = match breakpoints.iter().position(|other| *other == address) {
-            Some(index) => {
-                breakpoints.remove(index);
-                format!("no breakpoint at {address:#x} any more")
-            }
-            None => {
-                breakpoints.push(address);
-                format!("breakpoint at {address:#x}")
-            }
-        };
-        self.info(text);
     }
 
     fn keep_marks(&mut self) {

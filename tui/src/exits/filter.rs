@@ -41,8 +41,8 @@ pub fn number(text: &str) -> Option<u64> {
 }
 
 impl Filter {
-    /// Kinds by name (or the first part of it, as `port`), `port=N`, `msr=N`, `vector=N`, and words of what the exit says. Several
-    /// kinds, ports, MSRs or vectors are alternatives; the rest has to hold together. `None`: an empty line.
+    /// Kinds by name (or the first part of it, as `port`), `port=N`, `msr=N`, `vector=N`, and words of what the exit says.
+    /// Several kinds, ports, MSRs or vectors are alternatives; the rest has to hold together. `None`: an empty line.
     ///
     /// # Errors
     /// What stands after `=` is no number.

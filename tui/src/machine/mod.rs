@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use recorder::Position;
 use replayvm::symbols::Symbols;
-use replayvm::timeline::{Timeline, TimelineError};
+use replayvm::timeline::{Progress, Timeline, TimelineError};
 
 pub use code::{CodeLine, disassemble, scan};
 pub use devices::Device;
@@ -91,7 +91,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The machine under the cursor.
+    /// The machine under the cursor. `go_on` may stop the walk along the steps beside it.
     ///
     /// # Errors
     /// The steps beside the cursor cannot be replayed.
@@ -101,8 +101,9 @@ impl Snapshot {
         names: Names<'_>,
         before: Option<&Window>,
         tasks: &mut TaskReader,
+        go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Self, TimelineError> {
-        let steps = steps::around(timeline, look.steps)?;
+        let steps = steps::around(timeline, look.steps, go_on)?;
         let timeline = &*timeline;
         let registers = Registers::take(timeline);
         let center = look.code.unwrap_or(registers.rip);

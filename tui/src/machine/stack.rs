@@ -1,4 +1,5 @@
-//! The stack, and who called whom: by frame pointers as far as they lead, then by guesses from what looks like a return address.
+//! The stack, and who called whom: by frame pointers and by calls that name the function, then by guesses from what looks like a
+//! return address.
 
 use replayvm::timeline::Timeline;
 
@@ -6,6 +7,8 @@ use super::Names;
 
 /// Words of the stack that are shown.
 const SLOTS: usize = 256;
+/// Words among which a call that names the function is looked for before a guess is taken.
+const MATCH_SLOTS: usize = 64;
 /// Frames that are shown.
 const FRAMES: usize = 64;
 /// A frame is no larger.
@@ -31,7 +34,7 @@ pub struct Slot {
 pub enum FrameKind {
     /// The CPU is there.
     Here,
-    /// By frame pointer, or the function has just been called.
+    /// By frame pointer, or by a return address behind a call that names the function.
     Known,
     /// By a word of the stack that looks like a return address: it may be a leftover.
     Guess,
@@ -127,44 +130,117 @@ pub(super) fn slots(timeline: &Timeline, names: Names<'_>) -> Vec<Slot> {
         .collect()
 }
 
+/// Where a function was called from, as far as the call itself says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Callee {
+    /// There is no call before the place.
+    None,
+    /// The call names this function.
+    Direct(u64),
+    /// It is through a register or memory.
+    Indirect,
+}
+
+/// What a call that returns to `target` calls.
+fn callee(timeline: &Timeline, target: u64) -> Callee {
+    let sites = call_sites(timeline, target);
+    let Some(site) = sites.iter().find(|site| target.wrapping_sub(**site) == 5).or(sites.first()) else {
+        return Callee::None;
+    };
+    let mut bytes = [0; 5];
+    if target.wrapping_sub(*site) != 5 || timeline.read_linear(*site, &mut bytes) < bytes.len() {
+        return Callee::Indirect;
+    }
+    match bytes {
+        [0xe8, displacement @ ..] => {
+            let displacement = i64::from(i32::from_le_bytes(displacement));
+            Callee::Direct(target.wrapping_add_signed(displacement))
+        }
+        _ => Callee::Indirect,
+    }
+}
+
+/// How far the stack has been walked.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    /// The address of the first word that is not part of a frame yet.
+    top: u64,
+    /// The frame pointer.
+    pointer: u64,
+    /// The begin of the function whose caller is looked for.
+    function: Option<u64>,
+}
+
+impl Walk {
+    /// The return address of the function, and how it is known.
+    fn next(&mut self, timeline: &Timeline, names: Names<'_>, size: u64) -> Option<(u64, FrameKind)> {
+        let word = |address| word(timeline, address, size as usize);
+        let Self { top, pointer, function } = *self;
+        let framed =
+            (pointer >= top && pointer - top < FRAME_BYTES).then(|| word(pointer.wrapping_add(size)));
+        let framed = framed.flatten().filter(|target| *target > 0xff);
+        let framed = framed.map(|target| (target, callee(timeline, target)));
+        // A register that only happens to point into the stack is no frame pointer.
+        let framed = framed.filter(|(_, callee)| *callee != Callee::None);
+        let own = framed.is_some_and(|(_, callee)| match callee {
+            Callee::Direct(begin) => function.is_none_or(|function| function == begin),
+            _ => true,
+        });
+        if !own {
+            // The function has no frame (yet): a call of it, further down than the frame of its caller.
+            let slots = (0..SLOTS as u64).map(|number| top.wrapping_add(number * size));
+            let slots = slots.take_while(|slot| framed.is_none() || *slot <= pointer);
+            let mut guess = None;
+            for (number, slot) in slots.enumerate() {
+                if number >= MATCH_SLOTS && guess.is_some() {
+                    break;
+                }
+                let Some(target) = word(slot).filter(|target| *target > 0xff) else { continue };
+                let found = callee(timeline, target);
+                if matches!(found, Callee::Direct(begin) if Some(begin) == function) {
+                    self.top = slot.wrapping_add(size);
+                    return Some((target, FrameKind::Known));
+                }
+                let is_named = names.is_some_and(|names| names.place(target).is_some());
+                if guess.is_none() && found != Callee::None && is_named {
+                    guess = Some((slot, target));
+                }
+            }
+            if framed.is_none() {
+                let (slot, target) = guess?;
+                self.top = slot.wrapping_add(size);
+                return Some((target, FrameKind::Guess));
+            }
+        }
+        let (target, _) = framed?;
+        self.top = pointer.wrapping_add(2 * size);
+        self.pointer = word(pointer).unwrap_or(0);
+        Some((target, FrameKind::Known))
+    }
+}
+
 /// Who called whom.
 pub(super) fn frames(timeline: &Timeline, names: Names<'_>) -> Vec<Frame> {
     let cpu = timeline.cpu();
     let here = cpu.linear_rip();
     let frame = |address, kind| Frame { address, name: name(names, address), kind };
     let mut frames = vec![frame(here, FrameKind::Here)];
-    let bytes = word_bytes(timeline);
-    if bytes == 2 {
+    let size = word_bytes(timeline) as u64;
+    if size == 2 {
         // Segments would have to be known.
         return frames;
     }
-    let size = bytes as u64;
-    let mut top = cpu.linear_rsp();
-    let at_begin = names.and_then(|names| names.place(here)).is_some_and(|place| place.offset == 0);
-    if at_begin && let Some(target) = word(timeline, top, bytes).filter(|t| looks_called(timeline, *t)) {
-        frames.push(frame(target, FrameKind::Known));
-        top = top.wrapping_add(size);
-    }
-    let mut pointer = cpu.gpr[5];
-    while frames.len() < FRAMES && pointer >= top && pointer - top < FRAME_BYTES {
-        let target = word(timeline, pointer.wrapping_add(size), bytes);
-        let Some(target) = target.filter(|target| looks_called(timeline, *target)) else { break };
-        frames.push(frame(target, FrameKind::Known));
-        top = pointer.wrapping_add(2 * size);
-        match word(timeline, pointer, bytes) {
-            Some(next) if next > pointer => pointer = next,
-            _ => break,
-        }
-    }
-    for number in 0..SLOTS as u64 {
-        let Some(target) = word(timeline, top.wrapping_add(number * size), bytes) else { break };
-        // Without symbols too much looks like code.
-        if frames.len() < FRAMES && names.is_some() && looks_called(timeline, target) {
-            let guess = frame(target, FrameKind::Guess);
-            if guess.name.is_some() {
-                frames.push(guess);
-            }
-        }
+    let begin = |address: u64| {
+        let place = names.and_then(|names| names.place(address))?;
+        Some(address.wrapping_sub(place.offset))
+    };
+    let mut walk = Walk { top: cpu.linear_rsp(), pointer: cpu.gpr[5], function: begin(here) };
+    while frames.len() < FRAMES
+        && let Some((target, kind)) = walk.next(timeline, names, size)
+    {
+        frames.push(frame(target, kind));
+        // A call may be the last thing in a function.
+        walk.function = begin(target.wrapping_sub(1));
     }
     frames
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use recorder::{ExitKind, Position};
-use replayvm::timeline::{Reason, Timeline, TimelineError, unsupervised};
+use replayvm::timeline::{Progress, Reason, Timeline, TimelineError, unsupervised};
 
 /// Ticks before the cursor from which on steps are walked, again and again doubled until there are enough.
 const FIRST_TICKS: u64 = 8;
@@ -19,8 +19,12 @@ pub struct StepColumn {
     pub exit: Option<ExitKind>,
 }
 
-/// The steps beside the cursor: `count` before it and as many from there on. The cursor comes back.
-pub(super) fn around(timeline: &mut Timeline, count: u16) -> Result<Vec<StepColumn>, TimelineError> {
+/// The steps beside the cursor: `count` before it and as many from there on; none if `go_on` says no. The cursor comes back.
+pub(super) fn around(
+    timeline: &mut Timeline,
+    count: u16,
+    go_on: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Vec<StepColumn>, TimelineError> {
     if count == 0 {
         return Ok(Vec::new());
     }
@@ -30,8 +34,10 @@ pub(super) fn around(timeline: &mut Timeline, count: u16) -> Result<Vec<StepColu
     let mut places = VecDeque::new();
     loop {
         let start = Position::new(here.tick.saturating_sub(ticks), 0).max(timeline.begin());
-        timeline.seek(start, &mut unsupervised())?;
         places.clear();
+        if timeline.seek(start, &mut |progress| go_on(progress))?.reason == Reason::Interrupted {
+            break;
+        }
         let mut before = 0;
         let mut walked = 0;
         loop {

@@ -85,13 +85,17 @@ pub fn summary(state: &State, rows: usize) -> (String, Vec<Line<'static>>) {
     let kinds = state.summary();
     let total: u64 = kinds.iter().map(|(_, count)| count).sum();
     let ticks = (state.strip.to - state.strip.from).max(1);
-    let head = format!("{:<19}{:>11}{:>8}{:>14}", "exit", "count", "share", "a 1000 ticks");
+    // On a narrow screen there is no room for the rate.
+    let rates = state.columns_of(Pane::Summary) >= 52;
+    let head = format!("{:<19}{:>11}{:>8}", "exit", "count", "share");
+    let head = if rates { format!("{head}{:>14}", "a 1000 ticks") } else { head };
     let mut lines = vec![Line::styled(head, state.theme.style(Role::Label))];
     let selected = state.side.scroll(Pane::Summary).selected;
     for (row, (kind, count)) in kinds.into_iter().enumerate() {
         let share = count as f64 * 100.0 / total.max(1) as f64;
         let rate = count as f64 * 1000.0 / ticks as f64;
-        let numbers = format!("{:>11}{share:>7.2}%{rate:>14.3}", grouped(count));
+        let numbers = format!("{:>11}{share:>7.2}%", grouped(count));
+        let numbers = if rates { format!("{numbers}{rate:>14.3}") } else { numbers };
         let name = Span::styled(format!("{:<19}", kind.name()), state.theme.style(Role::Exit(kind)));
         let line = Line::from(vec![name, Span::raw(numbers)]);
         lines.push(selectable(state, Pane::Summary, row == selected, line));

@@ -1,4 +1,4 @@
-//! Drawing: from a [`State`] to a frame, and nothing else.
+//! Drawing: from a [`State`](crate::app::State) to a frame, and nothing else.
 
 /// Instructions.
 mod code;

@@ -76,7 +76,7 @@ impl Desk {
         }
         let Self { timeline, before, tasks, .. } = self;
         let snapshot = if sound {
-            Snapshot::take(timeline, &order.look, order.names.as_ref(), before.as_ref(), tasks).ok()
+            Snapshot::take(timeline, &order.look, order.names.as_ref(), before.as_ref(), tasks, go_on).ok()
         } else {
             None
         };

@@ -4,6 +4,7 @@ use recorder::{ExitKind, Position};
 use tui::action::{Action, Landmark};
 use tui::exits::Order;
 use tui::layout::{Pane, Slot};
+use tui::machine::FrameKind;
 
 use crate::support::{Front, LARGE, SMALL, copy};
 
@@ -152,6 +153,20 @@ fn the_stack_leads_to_code_and_memory() {
     assert_eq!(front.state().layout.focused(), Pane::Code);
     let caller = front.side().machine.frames[1].address;
     assert_eq!(front.side().code_line, Some(caller));
+}
+
+#[test]
+fn the_caller_is_known_before_within_and_after_a_frame() {
+    let mut front = Front::new(LARGE);
+    front.go_to("count");
+    for step in 0..7 {
+        let frames = &front.side().machine.frames;
+        let caller = frames[1].name.as_deref().unwrap_or("");
+        assert!(front.place().starts_with("count"), "{step}: {}", front.place());
+        assert!(caller.starts_with("start+") && frames[1].kind == FrameKind::Known, "{step}: {frames:?}");
+        front.act(&[Action::Step { back: false }]);
+    }
+    assert!(front.place().starts_with("start"));
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod damage;
 mod documentation;
 /// A guest of which every byte is known.
 mod guest;
+/// A Linux boot.
+mod linux;
 /// Lists: exits, console, marks, results.
 mod lists;
 /// Whatever somebody presses.

@@ -241,6 +241,9 @@ fn gdb_is_handed_the_position_and_hands_one_back() {
     let mut front = Front::new(SMALL);
     front.go_to("count").act(&[Action::Gdb]);
     assert_eq!(front.in_gdb, [front.position()]);
+    // A look that is under way does not keep it.
+    front.app.resize(LARGE);
+    assert!(front.app.is_working());
     front.app.come_to(Position::new(5, 0), "gdb was left here");
     front.serve();
     assert_eq!(front.position(), Position::new(5, 0));

@@ -87,7 +87,13 @@ impl Front {
         Self::over(recording(), size)
     }
 
+    /// Of a copy of its recording.
     pub fn over(path: &Path, size: Size) -> Self {
+        Self::with(path, Some(&made().map), size)
+    }
+
+    /// Of another recording, with this file of symbols or what the guest has in its memory.
+    pub fn with(path: &Path, symbols: Option<&Path>, size: Size) -> Self {
         let timeline = Timeline::open(path).expect("opens");
         let recording = timeline.opened().recording().clone();
         let app = App::new(&timeline, size);
@@ -99,7 +105,7 @@ impl Front {
         let console = ConsoleLines::build(&recording, &mut || true).expect("nobody stops it");
         front.app.read(Answer::Console(console.into()));
         front.app.read(Answer::Inputs(Inputs::build(&recording).into()));
-        front.app.read(Answer::Symbols(find_symbols(path, Some(&made().map))));
+        front.app.read(Answer::Symbols(find_symbols(path, symbols)));
         front.serve();
         front
     }

@@ -43,7 +43,7 @@ struct Tmux {
 
 impl Tmux {
     /// A terminal in which the command shows a recording, and then what it ended with. Before and after, the modes of
-    /// the terminal; at the end a shell. `None` where there is no tmux.
+    /// the terminal without its size; at the end a shell. `None` where there is no tmux.
     fn showing(recording: &Path) -> Option<Self> {
         Self::running(recording, "", "")
     }
@@ -60,8 +60,9 @@ impl Tmux {
         let tmux = Self { socket: folder.path().join("tmux"), _folder: folder };
         let (command, recording) = (replayvm().display(), recording.display());
         let shell = format!(
-            "export XDG_STATE_HOME='{state}' PS1='shell> '; stty -a > '{state}/before'; \
-             {environment} '{command}' tui '{recording}' {options}; echo \"ended with $?\"; stty -a > '{state}/after'; \
+            "export XDG_STATE_HOME='{state}' PS1='shell> '; stty -a | tail -n +2 > '{state}/before'; \
+             {environment} '{command}' tui '{recording}' {options}; echo \"ended with $?\"; \
+             stty -a | tail -n +2 > '{state}/after'; \
              cmp '{state}/before' '{state}/after' && echo modes as before; exec sh -i"
         );
         let started =
@@ -196,6 +197,32 @@ fn the_guilty_store_is_found_from_the_memory_pane() {
     tmux.keys(&["q"]);
     tmux.wait("ends", |screen| screen.contains("ended with 0"));
     tmux.is_intact();
+}
+
+#[test]
+fn without_a_terminal_there_is_nothing_to_see() {
+    let shown = Command::new(replayvm()).arg("tui").arg(recording()).output().expect("the command starts");
+    assert_eq!(shown.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&shown.stderr);
+    assert!(said.contains("there is no terminal") && said.contains(" exits "), "{said}");
+    assert!(shown.stdout.is_empty());
+}
+
+#[test]
+fn it_is_measured_on_a_recording() {
+    let measure = |options: &[&str]| {
+        let measured =
+            Command::new(replayvm()).args(["bench", "--tui"]).arg(recording()).args(options).output();
+        let measured = measured.expect("the command starts");
+        assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
+        String::from_utf8_lossy(&measured.stdout).into_owned()
+    };
+    let text = measure(&[]);
+    assert!(text.contains("open, to the first frame") && text.contains("(200 samples)"), "{text}");
+    let json = measure(&["--json"]);
+    for name in ["open_ms", "redraw", "seek", "landmark", "index_bytes"] {
+        assert!(json.contains(&format!("\"{name}\":")), "{name} in {json}");
+    }
 }
 
 #[test]

@@ -27,22 +27,21 @@ struct Signals {
 }
 
 impl Signals {
-    fn register() -> std::io::Result<Self> {
-        let signals = Self::default();
+    fn register(&self) -> std::io::Result<()> {
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-            register(signal, Arc::clone(&signals.stop))?;
+            register(signal, Arc::clone(&self.stop))?;
         }
         for signal in [SIGTERM, SIGHUP] {
-            register(signal, Arc::clone(&signals.terminate))?;
+            register(signal, Arc::clone(&self.terminate))?;
         }
-        register(SIGTSTP, Arc::clone(&signals.suspend))?;
-        Ok(signals)
+        register(SIGTSTP, Arc::clone(&self.suspend))?;
+        Ok(())
     }
 }
 
 /// `replayvm tui`
 pub fn run(arguments: &Tui) -> Result<u8, Failure> {
-    let signals = Signals::register().map_err(|error| Failure::internal(&error))?;
+    let signals = Signals::default();
     let at = match arguments.at.as_str() {
         "begin" | "start" => Place::Begin,
         "end" => Place::End,
@@ -57,6 +56,7 @@ pub fn run(arguments: &Tui) -> Result<u8, Failure> {
         // https://no-color.org: set, and not empty.
         plain: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         settings: settings(),
+        on_screen: &mut || signals.register(),
         stop: &signals.stop,
         suspend: &signals.suspend,
         gdb: &mut gdb,
