@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,9 +16,13 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// Whether the terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// What a shell reports of a process that SIGHUP has ended.
+const HUNG_UP: i32 = 128 + 1;
 
 /// A terminal to draw on.
 pub type Canvas = Terminal<CrosstermBackend<Box<dyn Write>>>;
@@ -60,6 +65,8 @@ impl Screen {
                 before(panic);
             }));
         });
+        static WATCH: Once = Once::new();
+        WATCH.call_once(end_with_the_terminal);
         let canvas = Terminal::new(CrosstermBackend::new(output()?))?;
         let screen = Self { canvas };
         take()?;
@@ -87,6 +94,35 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
+    }
+}
+
+/// Ends the process as SIGHUP would once the terminal is hung up. Whoever waits for keys then is told of one for ever, and does not
+/// come back.
+fn end_with_the_terminal() {
+    let watch = || -> io::Result<()> {
+        let terminal = if io::stdin().is_terminal() {
+            io::stdin().as_fd().try_clone_to_owned()?
+        } else {
+            File::open("/dev/tty")?.into()
+        };
+        loop {
+            // Nothing is asked for: a hang-up is told of all the same.
+            let mut polled = [PollFd::new(&terminal, PollFlags::empty())];
+            match poll(&mut polled, None) {
+                Ok(_) if !polled[0].revents().is_empty() => std::process::exit(HUNG_UP),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("terminal".to_owned()).spawn(move || {
+        if let Err(error) = watch() {
+            tracing::warn!("whether the terminal is there is not watched: {error}");
+        }
+    });
+    if let Err(error) = thread {
+        tracing::warn!("whether the terminal is there is not watched: {error}");
     }
 }
 
