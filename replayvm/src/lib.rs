@@ -2,6 +2,8 @@
 
 /// Whole machine states, and the pages between them.
 pub mod checkpoint;
+/// Two recordings side by side.
+pub mod compare;
 /// The guest's console, read back out of a recording.
 pub mod console;
 /// Devices on virtual time.

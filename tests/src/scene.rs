@@ -73,6 +73,7 @@ pub fn every_reader_refuses(path: &Path, words: &[&str]) {
         &["info", path, "--json"],
         &["exits", path],
         &["exits", path, "--list"],
+        &["diff", path, path],
         &["gdb", path, "--listen", "127.0.0.1:0"],
     ] {
         let finished = replayvm(arguments).run().refused(words);

@@ -16,9 +16,10 @@ fn run<const N: usize>(arguments: [&str; N]) -> Finished {
 #[test]
 fn help_and_version_go_to_stdout_and_are_fine() {
     let help = run(["--help"]).exits(0);
-    for subcommand in
-        ["hunt", "record", "replay", "snapshot", "run", "gdb", "info", "exits", "corpora", "doctor", "bench"]
-    {
+    for subcommand in [
+        "hunt", "record", "replay", "snapshot", "run", "gdb", "info", "diff", "exits", "corpora", "doctor",
+        "bench",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{help}");
         let own = run([subcommand, "--help"]).exits(0);
         assert!(own.stdout.contains("Usage: replayvm"), "{own}");

@@ -36,6 +36,8 @@ pub enum Command {
     Tui(Tui),
     /// What is in a recording
     Info(Info),
+    /// Where two recordings of one machine part: their first different input, exit, state and CPU
+    Diff(Diff),
     /// The exits of a recording, counted by reason or listed
     Exits(Exits),
     /// What the guest has printed, with the positions at which it did
@@ -386,6 +388,29 @@ pub struct Info {
     /// The engine that replays it for --engine-stats: auto, soft, kvm, plain, step or lockstep
     #[arg(long, default_value = "kvm", requires = "engine_stats")]
     pub engine: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `replayvm diff`
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 the runs are equal, 1 they differ, 2 they cannot be compared.")]
+pub struct Diff {
+    /// A recording, A
+    pub a: PathBuf,
+    /// Another one of the same machine, B
+    pub b: PathBuf,
+    /// Exits that are shown of what both have in common, and of each side from where exits part; and inputs of each side
+    #[arg(long, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(..=10_000))]
+    pub exits: u16,
+    /// Symbols of the guest: ELF file, System.map or a copy of /proc/kallsyms [default: of its image, or of the kernel's
+    /// memory]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// Their disks.
+    #[command(flatten)]
+    pub disks: RecordedDisks,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use recorder::Position;
+use replayvm::compare::CompareError;
 use replayvm::engine::EngineError;
 use replayvm::machine::MachineError;
 use replayvm::recording::{OpenError, StartError};
@@ -182,6 +183,17 @@ fn timeline_status(error: &TimelineError) -> u8 {
 impl From<TimelineError> for Failure {
     fn from(error: TimelineError) -> Self {
         Self::new(timeline_status(&error), &error)
+    }
+}
+
+impl From<CompareError> for Failure {
+    fn from(error: CompareError) -> Self {
+        let status = match &error {
+            CompareError::Timeline(error) => timeline_status(error),
+            CompareError::Machines(_) | CompareError::Apart { .. } | CompareError::Read(_) => BAD_INPUT,
+            CompareError::Interrupted(_) => INTERRUPTED,
+        };
+        Self::new(status, &error)
     }
 }
 

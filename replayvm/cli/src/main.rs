@@ -69,6 +69,7 @@ fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Gdb(gdb) => commands::gdb::run(&gdb),
         Command::Tui(tui) => commands::tui::run(&tui),
         Command::Info(info) => commands::info::run(&info, &interrupt_flag()?),
+        Command::Diff(diff) => commands::diff::run(&diff, &interrupt_flag()?),
         Command::Exits(exits) => commands::exits::run(&exits),
         Command::Console(console) => commands::console::run(&console),
         Command::Symbols(symbols) => commands::symbols::run(&symbols),

@@ -8,6 +8,8 @@ mod bench_tui;
 pub mod console;
 /// The guests that come with the command.
 pub mod corpora;
+/// Two recordings side by side.
+pub mod diff;
 /// What this host can do.
 pub mod doctor;
 /// Exits, counted or listed.
