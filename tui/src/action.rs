@@ -145,6 +145,8 @@ pub enum Action {
     Gdb,
     /// The same in a split of tmux.
     GdbSplit,
+    /// To the recording that this one is compared with.
+    OtherRecording,
     /// Show or hide the help.
     Help,
     /// Stop what is running; hide what is in front.

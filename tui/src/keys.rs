@@ -103,6 +103,7 @@ pub static BINDINGS: &[Binding] = &[
     binding(G::Other, &[plain(KeyCode::Esc)], "Esc", A::Cancel, "", "stop what is running; close what is in front"),
     binding(G::Other, &[char('g')], "g", A::Gdb, "gdb", "go on in gdb, and come back to where it stopped"),
     binding(G::Other, &[ctrl('g')], "Ctrl-G", A::GdbSplit, "", "the same in a split, within tmux"),
+    binding(G::Other, &[char('B')], "B", A::OtherRecording, "", "to the recording of --against, at the same position"),
     binding(G::Other, &[char('T')], "T", A::Theme, "", "other colours: dark, light, none"),
 
     binding(G::Move, &[plain(KeyCode::Enter)], "Enter", A::Enter, "go there", "go to, or show, what is selected"),

@@ -39,4 +39,4 @@ mod run;
 /// The terminal while it is ours.
 mod terminal;
 
-pub use run::{Gdb, Options, Place, TuiError, run};
+pub use run::{Gdb, Left, Options, Place, TuiError, run};

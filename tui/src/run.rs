@@ -20,7 +20,7 @@ use crate::app::{App, Busy, Note, Request, chain};
 use crate::library::Library;
 use crate::terminal::{self, Screen};
 use crate::theme::Theme;
-use crate::worker::{Desk, Gone, Worker};
+use crate::worker::{Desk, Gone, Results, Worker};
 use crate::{keys, settings, view};
 
 /// How long the wish to stop from outside may go unheard.
@@ -94,6 +94,8 @@ pub struct Options<'o> {
     pub at: Place,
     /// Standard output is for somebody else: the screen is the terminal that the process belongs to.
     pub elsewhere: bool,
+    /// Where this recording parts from another one, if it is compared with one: listed first.
+    pub against: Option<Results>,
     /// Without colour.
     pub plain: bool,
     /// The file of what the panes were.
@@ -118,11 +120,20 @@ impl std::fmt::Debug for Options<'_> {
     }
 }
 
-/// Shows a recording until the person at the terminal has seen enough, or it is to stop. Gives the position of the cursor.
+/// How it was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Where the cursor was.
+    pub position: Position,
+    /// The other recording is wanted.
+    pub swap: bool,
+}
+
+/// Shows a recording until the person at the terminal has seen enough, wants the other one, or it is to stop.
 ///
 /// # Errors
 /// There is no terminal, the recording cannot be opened, or a replay failed, if only on the way.
-pub fn run(path: &Path, options: Options<'_>) -> Result<Position, TuiError> {
+pub fn run(path: &Path, mut options: Options<'_>) -> Result<Left, TuiError> {
     let seen = if options.elsewhere { terminal::is_there() } else { io::stdout().is_terminal() };
     if !seen {
         return Err(TuiError::NoTerminal);
@@ -151,7 +162,12 @@ pub fn run(path: &Path, options: Options<'_>) -> Result<Position, TuiError> {
         }
         None => Default::default(),
     };
-    app.arrange(layout.clone(), if options.plain { Theme::Plain } else { theme });
+    app.arrange(layout, if options.plain { Theme::Plain } else { theme });
+    if let Some(differences) = options.against.take() {
+        app.compare(differences);
+    }
+    // What is shown because of the comparison is not what somebody chose.
+    let layout = app.state().layout.clone();
     let worker = Worker::start(Desk::new(timeline))?;
     let library = Library::open(recording, path.to_owned(), options.symbols.clone())?;
     let settings = options.settings.clone();
@@ -163,6 +179,7 @@ pub fn run(path: &Path, options: Options<'_>) -> Result<Position, TuiError> {
     let app = main.app;
     let position = app.state().side.machine.position;
     let state = app.state();
+    let swap = state.swap;
     // Colours that somebody's environment forbids are not the ones that they chose.
     let kept = if state.theme == Theme::Plain { theme } else { state.theme };
     if let Some(path) = settings.filter(|_| (&state.layout, kept) != (&layout, theme))
@@ -171,7 +188,7 @@ pub fn run(path: &Path, options: Options<'_>) -> Result<Position, TuiError> {
         tracing::warn!("the panes are not remembered: {error}");
     }
     app.close()?;
-    Ok(position)
+    Ok(Left { position, swap })
 }
 
 struct Loop<'o> {

@@ -364,9 +364,12 @@ pub struct Tui {
     /// memory]
     #[arg(long, value_name = "FILE")]
     pub symbols: Option<PathBuf>,
-    /// Where the cursor stands first: begin, end, or a position
-    #[arg(long, default_value = "begin", value_name = "POS")]
-    pub at: String,
+    /// Another recording of the same machine, B: list where they part, and begin there. `B` then goes from one to the other
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Where the cursor stands first: begin, end, or a position [default: begin; with --against where the CPU differs first]
+    #[arg(long, value_name = "POS")]
+    pub at: Option<String>,
     /// Print the position of the cursor at the end. The screen is then the terminal that the command belongs to, so that a shell
     /// can take what is printed
     #[arg(long)]

@@ -42,7 +42,7 @@ use crate::layout::{Layout, Pane, Slot};
 use crate::library::Ask;
 use crate::marks::{Marks, path_beside};
 use crate::theme::Theme;
-use crate::worker::{Job, Order};
+use crate::worker::{Job, Order, Results};
 
 /// Actions that wait while something takes long.
 const TYPED_AHEAD: usize = 64;
@@ -118,7 +118,9 @@ impl App {
                 busy: None,
                 prompt: None,
                 help: None,
+                compared: false,
                 quit: false,
+                swap: false,
             },
             requests: Vec::new(),
             waiting: std::collections::VecDeque::new(),
@@ -155,6 +157,14 @@ impl App {
         self.state.layout = layout;
         self.state.theme = theme;
         self.resize(self.state.size);
+    }
+
+    /// There is another recording, and this is where they part.
+    pub fn compare(&mut self, differences: Results) {
+        self.state.compared = true;
+        self.state.side.results = differences;
+        self.state.layout.show(Pane::Results, self.state.size);
+        self.seen();
     }
 
     /// What others are to do.
@@ -374,6 +384,11 @@ impl App {
                 self.waiting.clear();
                 self.requests.push(Request::Stop);
             }
+            Action::OtherRecording if self.state.compared => {
+                self.state.swap = true;
+                self.state.quit = true;
+            }
+            Action::OtherRecording => self.info("there is no other recording: --against"),
             Action::Quit => self.state.quit = true,
         }
     }

@@ -73,8 +73,12 @@ pub struct State {
     pub prompt: Option<Prompt>,
     /// The first line of the help, while it is shown.
     pub help: Option<usize>,
+    /// Whether there is another recording to go to.
+    pub compared: bool,
     /// Whether it is over.
     pub quit: bool,
+    /// And the other recording wanted.
+    pub swap: bool,
 }
 
 /// A recording, and where one is in it.

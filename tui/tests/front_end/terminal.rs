@@ -153,6 +153,43 @@ fn lost_update() -> (TempDir, PathBuf) {
 }
 
 #[test]
+fn two_recordings_are_compared_and_gone_between() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [a, b] = [("one.rvm", "0"), ("other.rvm", "16")].map(|(name, seed)| {
+        let path = folder.path().join(name);
+        let recorded = Command::new(replayvm())
+            .args(["record", "lost-update", "--seed", seed, "--output"])
+            .arg(&path)
+            .output()
+            .expect("the command starts");
+        assert!(path.exists(), "{}", String::from_utf8_lossy(&recorded.stderr));
+        path
+    });
+    let Some(tmux) = Tmux::running(&a, "", &format!("--against '{}'", b.display())) else { return };
+    let one = tmux.wait("lists differences", |screen| {
+        screen.contains("differences; this is A, B is other.rvm") && screen.contains(" instructions")
+    });
+    assert!(one.contains("one.rvm: guest lost-update, seed 0"), "{one}");
+    assert!(one.contains("first different state: rtc"), "{one}");
+    tmux.keys(&["B"]);
+    let other = tmux.wait("goes to the other", |screen| {
+        screen.contains("differences; this is B, A is one.rvm") && screen.contains(" instructions")
+    });
+    assert!(other.contains("other.rvm: guest lost-update, seed 16"), "{other}");
+    assert_eq!(cursor(&one), cursor(&other));
+    // It stands where the CPUs are not the same any more.
+    let rip = |screen: &str| screen.split("rip ").nth(1).map(|rest| rest[..16].to_owned());
+    assert_ne!(rip(&one), rip(&other), "{one}{other}");
+    tmux.keys(&["B"]);
+    let back =
+        tmux.wait("comes back", |screen| screen.contains("this is A") && screen.contains(" instructions"));
+    assert_eq!((cursor(&back), rip(&back)), (cursor(&one), rip(&one)));
+    tmux.keys(&["q"]);
+    tmux.wait("ends", |screen| screen.contains("ended with 0"));
+    tmux.is_intact();
+}
+
+#[test]
 fn the_guilty_store_is_found_from_the_memory_pane() {
     let (_folder, path) = lost_update();
     let Some(tmux) = Tmux::showing(&path) else { return };

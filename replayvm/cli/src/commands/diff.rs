@@ -309,8 +309,8 @@ impl Memory {
     }
 }
 
-/// Bytes in digits.
-fn shown(bytes: &[u8], len: usize) -> String {
+/// The first bytes of so many, in digits.
+pub fn shown(bytes: &[u8], len: usize) -> String {
     let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let more = if len > bytes.len() { " ..." } else { "" };
     format!("{}{more}", digits.join(" "))

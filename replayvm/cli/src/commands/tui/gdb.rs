@@ -1,5 +1,6 @@
 //! gdb, from within: on the same terminal, or in a split of tmux beside it. It has a timeline of its own.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +25,9 @@ pub struct InGdb {
 }
 
 impl InGdb {
-    pub fn new(arguments: &Tui, signals: Signals) -> Self {
+    pub fn new(file: &Path, arguments: &Tui, signals: Signals) -> Self {
         let arguments = Gdb {
-            file: Some(arguments.file.clone()),
+            file: Some(file.to_owned()),
             disks: RecordedDisks { paths: arguments.disks.paths.clone() },
             symbols: arguments.symbols.clone(),
             listen: None,

@@ -1,15 +1,20 @@
 //! `replayvm tui`: the timeline of a recording in the terminal.
 
+/// Another recording beside it.
+mod against;
 /// gdb, from within.
 mod gdb;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::flag::register;
-use tui::{Options, Place, TuiError};
+use tui::worker::Results;
+use tui::{Left, Options, Place, TuiError};
+
+use against::Compared;
 
 use crate::args::Tui;
 use crate::failure::{FINE, Failure};
@@ -42,17 +47,61 @@ impl Signals {
 /// `replayvm tui`
 pub fn run(arguments: &Tui) -> Result<u8, Failure> {
     let signals = Signals::default();
-    let at = match arguments.at.as_str() {
-        "begin" | "start" => Place::Begin,
-        "end" => Place::End,
-        text => Place::At(text.parse().map_err(|error| Failure::input(&error))?),
-    };
-    let mut gdb = gdb::InGdb::new(arguments, signals.clone());
+    let at = arguments.at.as_deref().map(place).transpose()?;
+    let compared = arguments.against.as_deref().map(|other| Compared::new(arguments, other)).transpose()?;
+    let mut at = at.or(compared.as_ref().and_then(Compared::place)).unwrap_or_default();
+    let mut file = &arguments.file;
+    loop {
+        let shown = usize::from(*file != arguments.file);
+        match show(
+            file,
+            at,
+            arguments,
+            compared.as_ref().map(|compared| compared.lists[shown].clone()),
+            &signals,
+        )? {
+            Left { position, swap: true } => {
+                file = match &arguments.against {
+                    Some(other) if shown == 0 => other,
+                    _ => &arguments.file,
+                };
+                // The other one may be shorter.
+                let ends = compared.as_ref().map(|compared| compared.ends[1 - shown]);
+                at = Place::At(ends.map_or(position, |end| position.min(end)));
+            }
+            Left { position, swap: false } => {
+                if arguments.print_position {
+                    println!("{position}");
+                }
+                return Ok(FINE);
+            }
+        }
+    }
+}
+
+fn place(text: &str) -> Result<Place, Failure> {
+    match text {
+        "begin" | "start" => Ok(Place::Begin),
+        "end" => Ok(Place::End),
+        text => Ok(Place::At(text.parse().map_err(|error| Failure::input(&error))?)),
+    }
+}
+
+/// One recording, until it is left.
+fn show(
+    file: &Path,
+    at: Place,
+    arguments: &Tui,
+    against: Option<Results>,
+    signals: &Signals,
+) -> Result<Left, Failure> {
+    let mut gdb = gdb::InGdb::new(file, arguments, signals.clone());
     let options = Options {
         disks: arguments.disks.paths(),
         symbols: arguments.symbols.clone(),
         at,
         elsewhere: arguments.print_position,
+        against,
         // https://no-color.org: set, and not empty.
         plain: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         settings: settings(),
@@ -61,21 +110,15 @@ pub fn run(arguments: &Tui) -> Result<u8, Failure> {
         suspend: &signals.suspend,
         gdb: &mut gdb,
     };
-    match tui::run(&arguments.file, options) {
-        Ok(position) => {
-            if arguments.print_position {
-                println!("{position}");
-            }
-            Ok(FINE)
+    tui::run(file, options).map_err(|error| match error {
+        TuiError::Timeline(error) => error.into(),
+        TuiError::Beyond { at, end } => Failure::beyond(at, end).hint("--at end"),
+        error @ TuiError::NoTerminal => {
+            let file = file.display();
+            Failure::input(&error).hint(format!("{} exits {file} --list", this_command()))
         }
-        Err(TuiError::Timeline(error)) => Err(error.into()),
-        Err(TuiError::Beyond { at, end }) => Err(Failure::beyond(at, end).hint("--at end")),
-        Err(error @ TuiError::NoTerminal) => {
-            let file = arguments.file.display();
-            Err(Failure::input(&error).hint(format!("{} exits {file} --list", this_command())))
-        }
-        Err(error) => Err(Failure::internal(&error)),
-    }
+        error => Failure::internal(&error),
+    })
 }
 
 /// The file of what the panes were, by the XDG base directory specification.
