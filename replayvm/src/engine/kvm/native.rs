@@ -12,7 +12,7 @@ use super::translate::{Code, Recovered, Refused, Why};
 use super::vcpu::{FLAGS, Trap, Vcpu};
 use super::world::{Shared, World};
 use crate::engine::hypervisor::open;
-use crate::engine::{EngineError, doctor};
+use crate::engine::EngineError;
 use crate::machine::{GuestRam, Machine};
 
 const PAGE_FAULT: u8 = 14;
@@ -80,8 +80,6 @@ impl From<String> for Ends {
 pub(super) struct Native {
     vcpu: Vcpu,
     world: Shared,
-    /// Whether undefined flags of this host are the profile's.
-    same_flags: bool,
     /// The RAM that `world` knows.
     ram: Option<u64>,
     /// Room to work in.
@@ -103,7 +101,6 @@ impl Native {
         Ok(Self {
             vcpu,
             world: Shared::new(World::new(pool)),
-            same_flags: doctor::host_has_the_flags_profile(),
             ram: None,
             special: Vec::new(),
         })
@@ -158,7 +155,7 @@ impl Native {
         let ram = &platform.ram;
         cpu.look_at_memory(platform);
         let last = cpu.state.now.tick.saturating_add(ticks);
-        let arena = match world.space(&mut self.vcpu, cpu, ram, self.same_flags) {
+        let arena = match world.space(&mut self.vcpu, cpu, ram) {
             Ok(Some((arena, made))) => {
                 ran.returns += if made { RETURNS_FOR_A_SPACE } else { 0 };
                 arena

@@ -81,13 +81,12 @@ impl Space {
         ram: &GuestRam,
         pool: &mut Pool,
         arena: usize,
-        same_flags: bool,
     ) -> Result<Option<Self>, Exhausted> {
         let Some(base) = free_range(&cpu.state, ram, cpu.state.rip) else { return Ok(None) };
         let table = base + CODE_BYTES as u64;
         let slots = table + TABLE_BYTES as u64;
         let layout = Layout { code: base, code_bytes: CODE_BYTES, slots, table };
-        let mut translator = Translator::new(layout, same_flags);
+        let mut translator = Translator::new(layout);
         translator.clear(&mut pool.area(arena));
         let mut space = Self {
             key: Key::of(&cpu.state),

@@ -86,8 +86,8 @@ fn bits(rflags: u32) -> u16 {
 impl Effect {
     pub(super) const NONE: Self = Self { reads: 0, kills: 0, kind: Kind::Defined };
 
-    /// Of an instruction. `same` says that the host leaves in undefined flags what the profile does.
-    pub(super) fn of(insn: &Instruction, same: bool) -> Self {
+    /// Of an instruction, on a host that may leave anything in undefined flags.
+    pub(super) fn of(insn: &Instruction) -> Self {
         use Mnemonic as M;
         let reads = bits(insn.rflags_read());
         let defined = |kills| Self { reads, kills, kind: Kind::Defined };
@@ -125,7 +125,7 @@ impl Effect {
                 }
             }
         };
-        if same { Self { kind: Kind::Defined, ..effect } } else { effect }
+        effect
     }
 
     fn of_turn(insn: &Instruction, reads: u16) -> Self {
