@@ -409,7 +409,7 @@ fn it_ends_with_its_terminal() {
     let Some(tmux) = Tmux::showing(recording()) else { return };
     tmux.wait("starts", |screen| screen.contains("[exits 1 of"));
     let process = tmux.process();
-    let state = std::path::Path::new("/proc").join(&process).join("stat");
+    let state = Path::new("/proc").join(&process).join("stat");
     assert!(tmux.run(&["kill-server"]).status.success());
     let start = Instant::now();
     // Whoever takes it in may leave its entry for a while.

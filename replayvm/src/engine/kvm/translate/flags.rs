@@ -91,7 +91,7 @@ impl Effect {
         use Mnemonic as M;
         let reads = bits(insn.rflags_read());
         let defined = |kills| Self { reads, kills, kind: Kind::Defined };
-        let effect = match insn.mnemonic() {
+        match insn.mnemonic() {
             // AF is cleared, by every processor.
             M::And | M::Or | M::Xor | M::Test => defined(ALL),
             // All but CF is left, by every processor.
@@ -124,8 +124,7 @@ impl Effect {
                     defined(bits(insn.rflags_modified() & !insn.rflags_undefined()))
                 }
             }
-        };
-        effect
+        }
     }
 
     fn of_turn(insn: &Instruction, reads: u16) -> Self {
