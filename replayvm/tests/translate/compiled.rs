@@ -149,7 +149,7 @@ fn speed() {
             let (plain, _) = native.run(&registers);
             best[0] = best[0].min(started.elapsed());
             let started = Instant::now();
-            let (result, count, cost) = translated(&mut native, &registers, same, &bytes);
+            let (result, count, cost) = translated(&mut native, &registers, &bytes);
             best[1] = best[1].min(started.elapsed());
             assert_eq!(result, plain.gpr[0], "{name}");
             (instructions, costs) = (count, cost);
@@ -178,7 +178,7 @@ struct Costs {
 
 /// A program from [`CODE`] to its end. Its result, how many instructions it was, and what translating it has cost.
 #[allow(clippy::disallowed_methods, reason = "it measures")]
-fn translated(native: &mut Native, registers: &Registers, same: bool, code: &[u8]) -> (u64, u64, Costs) {
+fn translated(native: &mut Native, registers: &Registers, code: &[u8]) -> (u64, u64, Costs) {
     let mut translator = Translator::new(LAYOUT);
     translator.clear(&mut native.area());
     let mut costs = Costs::default();

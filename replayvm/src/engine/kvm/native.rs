@@ -11,8 +11,8 @@ use super::statistics::{NativeStatistics, Return};
 use super::translate::{Code, Recovered, Refused, Why};
 use super::vcpu::{FLAGS, Trap, Vcpu};
 use super::world::{Shared, World};
-use crate::engine::hypervisor::open;
 use crate::engine::EngineError;
+use crate::engine::hypervisor::open;
 use crate::machine::{GuestRam, Machine};
 
 const PAGE_FAULT: u8 = 14;
@@ -98,12 +98,7 @@ impl Native {
         let kvm = open().map_err(|error| error.to_string())?;
         let mut pool = Pool::new()?;
         let vcpu = Vcpu::new(&kvm, &machine.platform.ram, &mut pool)?;
-        Ok(Self {
-            vcpu,
-            world: Shared::new(World::new(pool)),
-            ram: None,
-            special: Vec::new(),
-        })
+        Ok(Self { vcpu, world: Shared::new(World::new(pool)), ram: None, special: Vec::new() })
     }
 
     /// Runs user code for at most so many ticks, if it can be. The machine is then at a position on its way.

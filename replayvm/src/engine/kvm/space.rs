@@ -143,7 +143,7 @@ impl Space {
             return Ok(false);
         }
         let Some(page) = GuestPage::at(&cpu.state, ram, linear) else { return Ok(false) };
-        if write && !(page.writable && !cpu.page_is_special(page.gpa)) {
+        if write && (!page.writable || cpu.page_is_special(page.gpa)) {
             return Ok(false);
         }
         if !self.sources.adopt(cpu, linear, &page) {
@@ -166,10 +166,8 @@ impl Space {
         writable: &mut Vec<(u64, u64)>,
     ) -> Result<(), Exhausted> {
         let may_write = may_write && !cpu.page_is_special(gpa);
-        if let Some(mapped) = self.tables.mapped(pool, linear) {
-            if mapped.writable || !may_write {
-                return Ok(());
-            }
+        if self.tables.mapped(pool, linear).is_some_and(|mapped| mapped.writable || !may_write) {
+            return Ok(());
         }
         let rights = if may_write { Rights::Write } else { Rights::Read };
         self.tables.map(pool, linear, gpa, rights)?;

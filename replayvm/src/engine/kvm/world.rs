@@ -130,13 +130,7 @@ impl World {
         Ok(None)
     }
 
-    fn make(
-        &mut self,
-        vcpu: &Vcpu,
-        cpu: &mut Cpu,
-        ram: &GuestRam,
-        arena: usize,
-    ) -> Result<bool, Exhausted> {
+    fn make(&mut self, vcpu: &Vcpu, cpu: &mut Cpu, ram: &GuestRam, arena: usize) -> Result<bool, Exhausted> {
         let Some(mut space) = Space::new(cpu, ram, &mut self.pool, arena)? else {
             return Ok(false);
         };
