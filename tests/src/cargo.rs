@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use cargo_metadata::Message;
 
 /// The executable of the target with this name, built by cargo with these arguments, in the profile and the target folder of the
-/// test that asks. `for_rustc` is said to the compiler of that target alone; only `cargo rustc` takes any.
-pub fn executable(target_name: &str, arguments: &[&str], for_rustc: &[&str]) -> PathBuf {
+/// test that asks.
+pub fn executable(target_name: &str, arguments: &[&str]) -> PathBuf {
     // TARGET/PROFILE/deps/TEST, or TARGET/TRIPLE/PROFILE/deps/TEST: cargo is told the first two parts and tells us the rest.
     let test = std::env::current_exe().expect("a test knows its own file");
     let profile_folder = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
@@ -28,9 +28,6 @@ pub fn executable(target_name: &str, arguments: &[&str], for_rustc: &[&str]) -> 
         target = target.parent().expect("a triple lies in a target folder");
     }
     cargo.arg("--target-dir").arg(target);
-    if !for_rustc.is_empty() {
-        cargo.arg("--").args(for_rustc);
-    }
     let output = cargo.stderr(Stdio::inherit()).output().expect("cargo runs");
     assert!(output.status.success(), "{target_name} does not build");
     Message::parse_stream(output.stdout.as_slice())

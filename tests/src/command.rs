@@ -26,7 +26,7 @@ pub fn binary() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    executable("replayvm", &["build", "--package=replayvm-cli", "--bin=replayvm"], &[])
+    executable("replayvm", &["build", "--package=replayvm-cli", "--bin=replayvm"])
 }
 
 /// The command with these arguments.

@@ -1,17 +1,19 @@
-//! A Linux guest that runs the engines' conformance suite on its own KVM: Debian's kernel with kvm_amd, busybox, and the suite linked
-//! statically. `corpora/linux/fetch` gets the first two.
+//! A Linux guest that runs the engines' conformance suite on its own KVM: Debian's kernel with kvm_amd, busybox, and the suite with
+//! its shared objects. `corpora/linux/fetch` gets the first two.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use corpora::linux::{Initramfs, kernel, program, required};
+use corpora::linux::{Initramfs, kernel, required};
 use replayvm_tests::{Replayvm, executable, folder, is_installed};
 
-use crate::ENGINES;
 use crate::report::{ENDED, ENTIRE, MODULE, TEST};
+use crate::{ENGINES, LEFT_OUT};
 
 const QEMU: &str = "qemu-system-x86_64";
+const LDD: &str = "ldd";
+
 /// How much the suite does, and how long it may take.
 struct Form {
     /// Variables that make the suite do less than on a host.
@@ -24,9 +26,10 @@ struct Form {
 
 /// All that the suite does on a host costs ten times as long under emulation.
 const LONG: Form = Form { less: "", test_seconds: 1800, limit: Duration::from_secs(3600) };
-/// Takes a minute or two.
+/// Takes two or three minutes.
 const SHORT: Form = Form {
-    less: "REPLAYVM_CONFORMANCE_TICKS=500 REPLAYVM_FORMS_TICKS=2000 REPLAYVM_RANDOM_STEPS=3000",
+    less: "REPLAYVM_CONFORMANCE_TICKS=500 REPLAYVM_FORMS_TICKS=2000 REPLAYVM_RANDOM_STEPS=3000 \
+           REPLAYVM_DIRECT_PROGRAMS=40",
     test_seconds: 300,
     limit: Duration::from_secs(900),
 };
@@ -45,27 +48,42 @@ pub struct Suite {
 
 /// Builds the suite and packs it. `None` after saying what is missing on this host.
 pub fn suite() -> Option<Suite> {
-    if !is_installed(QEMU) {
+    if !is_installed(QEMU) || !is_installed(LDD) {
         return None;
     }
     let kernel = required(kernel())?;
     let initramfs = required(Initramfs::new().and_then(|initramfs| initramfs.module("kvm_amd")))?;
-    // The programs of the Linux guests are there if the C compiler links statically.
-    required(program("verdict"))?;
-
-    let build = ["rustc", "--package=replayvm", "--test=conformance"];
-    let suite = executable("conformance", &build, &["-Ctarget-feature=+crt-static", "-Cstrip=debuginfo"]);
+    // The one that `cargo test --workspace` builds, features and all: there is nothing to compile after that.
+    let suite = executable("conformance", &["test", "--workspace", "--test=conformance", "--no-run"]);
     let list =
         Command::new(&suite).args(["--list", "--format=terse"]).output().expect("the suite runs here too");
     let list = String::from_utf8(list.stdout).expect("names are text");
-    let tests: Vec<_> =
+    let mut tests: Vec<_> =
         list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
+    for (left_out, _) in LEFT_OUT {
+        let at = tests.iter().position(|test| test == left_out);
+        tests.remove(at.unwrap_or_else(|| panic!("the suite has no test {left_out} to leave out")));
+    }
     assert!(!tests.is_empty(), "the suite has no tests: {list}");
-    let initramfs = initramfs
-        .program("conformance", std::fs::read(suite).expect("cargo has built it"))
+    let read =
+        |path: &Path| std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let initramfs = shared_objects(&suite)
+        .iter()
+        .fold(initramfs, |initramfs, path| initramfs.executable(path, read(path.as_ref())))
+        .program("conformance", read(&suite))
         .file("tests", tests.join("\n") + "\n")
         .job(&job());
     Some(Suite { tests, kernel, initramfs })
+}
+
+/// Where the shared objects of a program are, its dynamic linker among them.
+fn shared_objects(program: &Path) -> Vec<String> {
+    let output = Command::new(LDD).arg(program).output().expect("it is installed");
+    let list = String::from_utf8(output.stdout).expect("paths are text");
+    assert!(output.status.success() && !list.contains("not found"), "{LDD} {}: {list}", program.display());
+    // `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)`; the kernel's own has no path.
+    let paths = list.split_whitespace().filter(|word| word.starts_with('/'));
+    paths.map(str::to_owned).collect()
 }
 
 /// What the guest does: each test in a process of its own, between two lines that `report` looks for.

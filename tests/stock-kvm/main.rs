@@ -14,7 +14,13 @@ mod guest;
 mod report;
 
 /// The engines that must be there in the guest: none of their tests may be skipped.
-const ENGINES: &[&str] = &["step", "lockstep"];
+const ENGINES: &[&str] = &["step", "lockstep", "kvm"];
+
+/// Tests of the suite that do not run in the guest, and why.
+const LEFT_OUT: &[(&str, &str)] = &[(
+    "entry::no_rule_is_broken_by_a_state_that_firmware_and_linux_go_through",
+    "boots firmware and a kernel, which are not in the guest, on the software CPU; KVM has no part in it",
+)];
 
 #[test]
 fn the_conformance_suite_passes_on_stock_kvm() {
@@ -23,5 +29,8 @@ fn the_conformance_suite_passes_on_stock_kvm() {
     println!("{said}");
     let problems = report::problems(&said, &suite.tests);
     assert!(problems.is_empty(), "on stock KVM:\n{}\n--- the guest:\n{said}", problems.join("\n"));
-    println!("{} tests passed on stock KVM, engines {}", suite.tests.len(), ENGINES.join(" and "));
+    for (test, reason) in LEFT_OUT {
+        println!("left out: {test}: {reason}");
+    }
+    println!("{} tests passed on stock KVM, engines {}", suite.tests.len(), ENGINES.join(", "));
 }

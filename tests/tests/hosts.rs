@@ -36,7 +36,7 @@ fn works_without_kvm(host: Host<'_>, what: &str, advice: &str) {
     let text = run(&["doctor"]).exits(0);
     assert!(text.stdout.contains(&format!("kvm        not usable: {problem}\n")), "{text}");
 
-    for engine in ["step", "lockstep"] {
+    for engine in ["kvm", "step", "lockstep"] {
         let said = format!("engine `{engine}` cannot run here: {problem}");
         run(&["record", "lost-update", "--engine", engine, "--output", "no.rvm"]).refused(&[&said]);
         assert!(!folder.path().join("no.rvm").exists(), "{engine}");

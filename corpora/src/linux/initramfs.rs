@@ -122,11 +122,17 @@ impl Initramfs {
         self
     }
 
-    /// A program, as `/bin/NAME`. It must be linked statically.
+    /// A file like [`Self::file`], to be executed: a program's dynamic linker is one too.
     #[must_use]
-    pub fn program(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        self.put(&format!("bin/{name}"), Node::File { permissions: 0o755, bytes: bytes.into() });
+    pub fn executable(mut self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.put(path.trim_matches('/'), Node::File { permissions: 0o755, bytes: bytes.into() });
         self
+    }
+
+    /// A program, as `/bin/NAME`. It must be linked statically, or find its libraries in other files.
+    #[must_use]
+    pub fn program(self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.executable(&format!("bin/{name}"), bytes)
     }
 
     /// A module of the fetched kernel and all that it depends on, as `/lib/modules/NAME.ko`, loaded before the job.

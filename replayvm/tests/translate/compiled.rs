@@ -8,7 +8,6 @@ use replayvm::engine::kvm::translate::{Layout, Translator, Why};
 use crate::machine::{CODE, CODE_LEN, HEAP, STACK};
 use crate::native::{Native, Registers};
 use crate::place::{CODE_MODEL, FAR, LAYOUT};
-use crate::random::same_flags;
 use crate::twins::{Ended, Memory, Twins};
 
 /// The programs in `guest/start.S`, with how much they are to do for a comparison and for a measurement.
@@ -79,10 +78,10 @@ fn compile(level: &str) -> Option<Vec<u8>> {
     Some(code)
 }
 
-fn compare(layout: Layout, level: &str, same_flags: bool) {
+fn compare(layout: Layout, level: &str) {
     let Some(code) = compile(level) else { return };
     for (number, (name, amount, _)) in PROGRAMS.iter().enumerate() {
-        let mut twins = match Twins::new(layout, same_flags, &code, &[0; 0x1000]) {
+        let mut twins = match Twins::new(layout, &code, &[0; 0x1000]) {
             Ok(twins) => twins,
             Err(why) => {
                 println!("SKIPPED: {why}");
@@ -111,17 +110,17 @@ fn compare(layout: Layout, level: &str, same_flags: bool) {
 
 #[test]
 fn optimised_programs() {
-    compare(LAYOUT, "-O2", same_flags());
+    compare(LAYOUT, "-O2");
 }
 
 #[test]
 fn programs_that_are_not_optimised() {
-    compare(LAYOUT, "-O0", same_flags());
+    compare(LAYOUT, "-O0");
 }
 
 #[test]
 fn programs_with_vectors_out_of_reach() {
-    compare(FAR, "-O3", same_flags());
+    compare(FAR, "-O3");
 }
 
 /// Native and translated code side by side. Says how much longer the latter takes.
@@ -135,7 +134,6 @@ fn speed() {
     bytes[..code.len()].copy_from_slice(&code);
     native.write(CODE, &bytes, false);
     native.execute(CODE, CODE_LEN);
-    let same = same_flags();
     println!("{:12} {:>9} {:>9} {:>6} {:>9}", "", "native", "translated", "ratio", "instr/ns");
     for (number, (name, _, amount)) in PROGRAMS.iter().enumerate() {
         let mut registers = Registers::new();
@@ -151,7 +149,7 @@ fn speed() {
             let (plain, _) = native.run(&registers);
             best[0] = best[0].min(started.elapsed());
             let started = Instant::now();
-            let (result, count, cost) = translated(&mut native, &registers, same, &bytes);
+            let (result, count, cost) = translated(&mut native, &registers, &bytes);
             best[1] = best[1].min(started.elapsed());
             assert_eq!(result, plain.gpr[0], "{name}");
             (instructions, costs) = (count, cost);
@@ -180,8 +178,8 @@ struct Costs {
 
 /// A program from [`CODE`] to its end. Its result, how many instructions it was, and what translating it has cost.
 #[allow(clippy::disallowed_methods, reason = "it measures")]
-fn translated(native: &mut Native, registers: &Registers, same: bool, code: &[u8]) -> (u64, u64, Costs) {
-    let mut translator = Translator::new(LAYOUT, same);
+fn translated(native: &mut Native, registers: &Registers, code: &[u8]) -> (u64, u64, Costs) {
+    let mut translator = Translator::new(LAYOUT);
     translator.clear(&mut native.area());
     let mut costs = Costs::default();
     let (mut registers, mut rip, mut offset, mut instructions) = (*registers, CODE, 0, 0);

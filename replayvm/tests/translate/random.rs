@@ -14,16 +14,6 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-/// Whether this host leaves in undefined flags what the profile does.
-pub fn same_flags() -> bool {
-    use std::arch::x86_64::__cpuid;
-    // SAFETY: CPUID is in the baseline of x86-64.
-    #[allow(unused_unsafe, reason = "a safe function in newer compilers")]
-    let (vendor, version) = unsafe { (__cpuid(0), __cpuid(1).eax) };
-    let family = (version >> 8 & 0xf) + if version >> 8 & 0xf == 0xf { version >> 20 & 0xff } else { 0 };
-    vendor.ebx == u32::from_le_bytes(*b"Auth") && family >= 0x17
-}
-
 /// Registers such that programs find memory.
 fn place(dice: &mut Dice, state: &mut replayvm_cpu::CpuState) {
     for register in [3, 6, 7] {
@@ -78,7 +68,7 @@ fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
         let mut code = make(&mut dice);
         without_locks(&mut code);
         let data: Vec<u8> = (0..0x1000).map(|_| dice.bits() as u8).collect();
-        let mut twins = match Twins::new(layout, same_flags(), &code, &data) {
+        let mut twins = match Twins::new(layout, &code, &data) {
             Ok(twins) => twins,
             Err(why) => {
                 println!("SKIPPED: {why}");

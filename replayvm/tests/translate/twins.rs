@@ -72,7 +72,7 @@ pub enum Ended {
 
 impl Twins {
     /// A program at [`CODE`].
-    pub fn new(layout: Layout, same_flags: bool, code: &[u8], data: &[u8]) -> Result<Self, String> {
+    pub fn new(layout: Layout, code: &[u8], data: &[u8]) -> Result<Self, String> {
         let mut native = Native::new(layout)?;
         let mut bus = TestBus::new();
         bus.put(CODE, code);
@@ -83,7 +83,7 @@ impl Twins {
         native.write(CONSTANT, bus.slice(CONSTANT, 0x1000), false);
         let mut blank = user_state();
         blank.segments[4].base = native.fs_base();
-        let mut translator = Translator::new(layout, same_flags);
+        let mut translator = Translator::new(layout);
         translator.clear(&mut native.area());
         let cpu = Cpu::new(blank.clone());
         let mut twins = Self {

@@ -440,3 +440,22 @@ fn escape_stops_a_long_seek() {
     tmux.keys(&["s", "q"]);
     tmux.wait("ends", |screen| screen.contains("ended with 0"));
 }
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let Some(tmux) = Tmux::showing(recording()) else { return };
+    tmux.wait("starts", |screen| screen.contains("[exits 1 of"));
+    let process = tmux.process();
+    let state = Path::new("/proc").join(&process).join("stat");
+    assert!(tmux.run(&["kill-server"]).status.success());
+    let start = Instant::now();
+    // Whoever takes it in may leave its entry for a while.
+    let is_there = || {
+        let stat = std::fs::read_to_string(&state).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    };
+    while is_there() {
+        assert!(start.elapsed() < PATIENCE, "process {process} goes on without a terminal");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -11,8 +11,8 @@ use super::statistics::{NativeStatistics, Return};
 use super::translate::{Code, Recovered, Refused, Why};
 use super::vcpu::{FLAGS, Trap, Vcpu};
 use super::world::{Shared, World};
+use crate::engine::EngineError;
 use crate::engine::hypervisor::open;
-use crate::engine::{EngineError, doctor};
 use crate::machine::{GuestRam, Machine};
 
 const PAGE_FAULT: u8 = 14;
@@ -80,8 +80,6 @@ impl From<String> for Ends {
 pub(super) struct Native {
     vcpu: Vcpu,
     world: Shared,
-    /// Whether undefined flags of this host are the profile's.
-    same_flags: bool,
     /// The RAM that `world` knows.
     ram: Option<u64>,
     /// Room to work in.
@@ -100,13 +98,7 @@ impl Native {
         let kvm = open().map_err(|error| error.to_string())?;
         let mut pool = Pool::new()?;
         let vcpu = Vcpu::new(&kvm, &machine.platform.ram, &mut pool)?;
-        Ok(Self {
-            vcpu,
-            world: Shared::new(World::new(pool)),
-            same_flags: doctor::host_has_the_flags_profile(),
-            ram: None,
-            special: Vec::new(),
-        })
+        Ok(Self { vcpu, world: Shared::new(World::new(pool)), ram: None, special: Vec::new() })
     }
 
     /// Runs user code for at most so many ticks, if it can be. The machine is then at a position on its way.
@@ -158,7 +150,7 @@ impl Native {
         let ram = &platform.ram;
         cpu.look_at_memory(platform);
         let last = cpu.state.now.tick.saturating_add(ticks);
-        let arena = match world.space(&mut self.vcpu, cpu, ram, self.same_flags) {
+        let arena = match world.space(&mut self.vcpu, cpu, ram) {
             Ok(Some((arena, made))) => {
                 ran.returns += if made { RETURNS_FOR_A_SPACE } else { 0 };
                 arena

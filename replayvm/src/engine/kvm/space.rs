@@ -81,13 +81,12 @@ impl Space {
         ram: &GuestRam,
         pool: &mut Pool,
         arena: usize,
-        same_flags: bool,
     ) -> Result<Option<Self>, Exhausted> {
         let Some(base) = free_range(&cpu.state, ram, cpu.state.rip) else { return Ok(None) };
         let table = base + CODE_BYTES as u64;
         let slots = table + TABLE_BYTES as u64;
         let layout = Layout { code: base, code_bytes: CODE_BYTES, slots, table };
-        let mut translator = Translator::new(layout, same_flags);
+        let mut translator = Translator::new(layout);
         translator.clear(&mut pool.area(arena));
         let mut space = Self {
             key: Key::of(&cpu.state),
@@ -144,7 +143,7 @@ impl Space {
             return Ok(false);
         }
         let Some(page) = GuestPage::at(&cpu.state, ram, linear) else { return Ok(false) };
-        if write && !(page.writable && !cpu.page_is_special(page.gpa)) {
+        if write && (!page.writable || cpu.page_is_special(page.gpa)) {
             return Ok(false);
         }
         if !self.sources.adopt(cpu, linear, &page) {
@@ -167,10 +166,8 @@ impl Space {
         writable: &mut Vec<(u64, u64)>,
     ) -> Result<(), Exhausted> {
         let may_write = may_write && !cpu.page_is_special(gpa);
-        if let Some(mapped) = self.tables.mapped(pool, linear) {
-            if mapped.writable || !may_write {
-                return Ok(());
-            }
+        if self.tables.mapped(pool, linear).is_some_and(|mapped| mapped.writable || !may_write) {
+            return Ok(());
         }
         let rights = if may_write { Rights::Write } else { Rights::Read };
         self.tables.map(pool, linear, gpa, rights)?;

@@ -108,7 +108,6 @@ impl World {
         vcpu: &mut Vcpu,
         cpu: &mut Cpu,
         ram: &GuestRam,
-        same_flags: bool,
     ) -> Result<Option<(usize, bool)>, String> {
         self.uses += 1;
         let key = Key::of(&cpu.state);
@@ -123,7 +122,7 @@ impl World {
         let arena = (0..ARENAS).min_by_key(|arena| used(&self.spaces[*arena])).unwrap_or(0);
         self.drop_space(arena);
         for _ in 0..2 {
-            match self.make(vcpu, cpu, ram, arena, same_flags) {
+            match self.make(vcpu, cpu, ram, arena) {
                 Ok(made) => return Ok(made.then_some((arena, true))),
                 Err(Exhausted) => self.forget_all(vcpu)?,
             }
@@ -131,15 +130,8 @@ impl World {
         Ok(None)
     }
 
-    fn make(
-        &mut self,
-        vcpu: &Vcpu,
-        cpu: &mut Cpu,
-        ram: &GuestRam,
-        arena: usize,
-        same_flags: bool,
-    ) -> Result<bool, Exhausted> {
-        let Some(mut space) = Space::new(cpu, ram, &mut self.pool, arena, same_flags)? else {
+    fn make(&mut self, vcpu: &Vcpu, cpu: &mut Cpu, ram: &GuestRam, arena: usize) -> Result<bool, Exhausted> {
+        let Some(mut space) = Space::new(cpu, ram, &mut self.pool, arena)? else {
             return Ok(false);
         };
         vcpu.map_gates(&mut self.pool, &mut space.tables)?;

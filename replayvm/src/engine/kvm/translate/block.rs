@@ -127,7 +127,6 @@ pub(super) struct Block {
 pub(super) struct Reader {
     info: InstructionInfoFactory,
     layout: Layout,
-    same_flags: bool,
 }
 
 /// Ticks in a block at the most.
@@ -195,8 +194,8 @@ enum Next {
 }
 
 impl Reader {
-    pub(super) fn new(layout: Layout, same_flags: bool) -> Self {
-        Self { info: InstructionInfoFactory::new(), layout, same_flags }
+    pub(super) fn new(layout: Layout) -> Self {
+        Self { info: InstructionInfoFactory::new(), layout }
     }
 
     /// The block at `rip`; `first` if that is about to be executed. `None`: nothing of it can be translated.
@@ -359,7 +358,7 @@ impl Reader {
             let repeats = insn.has_rep_prefix() || insn.has_repne_prefix();
             // A fault in the middle of a comparison leaves other flags on other processors, and one that goes on while things
             // differ does not tell which.
-            if repeats && (ordinary::address_size(insn) != 8 || compares && !self.same_flags) {
+            if repeats && (ordinary::address_size(insn) != 8 || compares) {
                 return false;
             }
         }
@@ -375,7 +374,7 @@ impl Reader {
             len: 0,
             relative: None,
             scratch: None,
-            effect: Effect::of(insn, self.same_flags),
+            effect: Effect::of(insn),
             faults: false,
             uses: 0,
             writes: 0,

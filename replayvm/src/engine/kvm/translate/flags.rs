@@ -86,12 +86,12 @@ fn bits(rflags: u32) -> u16 {
 impl Effect {
     pub(super) const NONE: Self = Self { reads: 0, kills: 0, kind: Kind::Defined };
 
-    /// Of an instruction. `same` says that the host leaves in undefined flags what the profile does.
-    pub(super) fn of(insn: &Instruction, same: bool) -> Self {
+    /// Of an instruction, on a host that may leave anything in undefined flags.
+    pub(super) fn of(insn: &Instruction) -> Self {
         use Mnemonic as M;
         let reads = bits(insn.rflags_read());
         let defined = |kills| Self { reads, kills, kind: Kind::Defined };
-        let effect = match insn.mnemonic() {
+        match insn.mnemonic() {
             // AF is cleared, by every processor.
             M::And | M::Or | M::Xor | M::Test => defined(ALL),
             // All but CF is left, by every processor.
@@ -124,8 +124,7 @@ impl Effect {
                     defined(bits(insn.rflags_modified() & !insn.rflags_undefined()))
                 }
             }
-        };
-        if same { Self { kind: Kind::Defined, ..effect } } else { effect }
+        }
     }
 
     fn of_turn(insn: &Instruction, reads: u16) -> Self {

@@ -71,13 +71,12 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// Nothing translated yet; call [`Self::clear`] before all else. `same_flags` says that the host leaves in undefined flags
-    /// what the profile does.
+    /// Nothing translated yet; call [`Self::clear`] before all else.
     #[must_use]
-    pub fn new(layout: Layout, same_flags: bool) -> Self {
+    pub fn new(layout: Layout) -> Self {
         Self {
             layout,
-            reader: Reader::new(layout, same_flags),
+            reader: Reader::new(layout),
             links: Links::default(),
             sites: Sites::default(),
             ends: Ends::default(),
