@@ -3,12 +3,12 @@
 //!
 //! Registers stay where they are and instructions are copied one to one, so that data is accessed at its own addresses by
 //! the processor's own means. Flags that the manuals leave undefined are made those of the profile. Wherever native execution
-//! comes to an end, at a trap of ours (`ud2`) or in a fault of a copied instruction, [`Translator::recover`] says what the
+//! comes to an end, at a trap of ours (`ud2`) or in a fault of a copied instruction, `Translator::recover` says what the
 //! guest's state is there, bit for bit what [`replayvm_cpu::Cpu::step`] comes to.
 //!
 //! This part is pure: bytes in, bytes and tables out. What a caller has to see to: no RF, TF, AC or pending #DB when it
 //! begins, no interrupt shadow, SSE enabled (CR0.EM and TS clear, CR4.OSFXSR set), DR7 clear, and that
-//! the code translated is what is in memory: if that or a translation of addresses may have changed, [`Translator::clear`].
+//! the code translated is what is in memory: if that or a translation of addresses may have changed, `Translator::clear`.
 #![forbid(unsafe_code)]
 
 /// Guest code, block by block.
