@@ -207,11 +207,15 @@ impl Native {
             let trap = self.vcpu.run(&world.pool)?;
             ran.returns += 1;
             ran.entered = true;
-            if trap.vector == PAGE_FAULT && self.admit(world, arena, cpu, ram, &trap)? {
+            // Whatever becomes of it, what has run is in the state before this ends.
+            let admitted =
+                if trap.vector == PAGE_FAULT { self.admit(world, arena, cpu, ram, &trap) } else { Ok(false) };
+            if matches!(admitted, Ok(true)) {
                 statistics.count(Return::Page);
                 continue;
             }
-            let Some((space, pool)) = world.parts(arena) else { return Ok(false) };
+            let gone = || Ends::Failed("an address space is gone in which user code runs".to_owned());
+            let (space, pool) = world.parts(arena).ok_or_else(gone)?;
             let (mut gpr, mut rflags) = (trap.gpr, trap.rflags);
             let recovered = space.translator.recover(&pool.area(arena), trap.rip, &mut gpr, &mut rflags);
             let Some(recovered) = recovered else {
@@ -219,6 +223,7 @@ impl Native {
             };
             ran.instructions += recovered.instructions;
             apply(&mut cpu.state, &recovered, gpr, rflags);
+            admitted?;
             let why = match recovered.why {
                 Why::Budget | Why::Stalling => Return::Ticks,
                 Why::Untranslated => Return::Untranslated,
@@ -244,9 +249,7 @@ impl Native {
             return Ok(false);
         }
         // The tables by which it was found are special now.
-        if !world.settle(arena, cpu, ram, &mut self.special)? {
-            return Ok(false);
-        }
+        world.protect_special(cpu, &mut self.special)?;
         let Some((space, _)) = world.parts(arena) else { return Ok(false) };
         self.vcpu.load_again(trap, space.tables.root())?;
         Ok(true)

@@ -36,8 +36,6 @@ impl Key {
 /// What [`Space::settle`] has changed.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    /// Pages that had been written before their mapping was taken away, by physical address.
-    pub(super) written: Vec<u64>,
     /// Pages that are not writable here any more: physical address and linear address.
     pub(super) unwritable: Vec<(u64, u64)>,
 }
@@ -208,12 +206,13 @@ impl Space {
     }
 
     /// Compares what changed in the guest with what was taken from it, and takes away what does not hold any more. `None`: the arena's
-    /// range is not free any more.
+    /// range is not free any more. Pages that had been written before are added to `written`.
     pub(super) fn settle(
         &mut self,
         cpu: &mut Cpu,
         ram: &GuestRam,
         pool: &mut Pool,
+        written: &mut Vec<u64>,
     ) -> Result<Option<Settled>, Exhausted> {
         let mut settled = Settled::default();
         if self.is_settled(cpu) {
@@ -230,7 +229,7 @@ impl Space {
             forget_code |= self.compare_leaf(ram, pool, number, &mut restrict, &mut settled);
         }
         if !restrict.is_empty() {
-            settled.written.append(&mut self.tables.restrict(pool, &restrict)?);
+            self.tables.restrict(pool, &restrict, written)?;
         }
         if forget_code {
             self.forget_code(pool);

@@ -136,9 +136,14 @@ impl Tables {
         all.filter_map(move |(i, entry)| Some(((number << 21) | (i as u64) << 12, mapped(*entry)?)))
     }
 
-    /// Takes pages away, or (`false`) their being writable. Returns those that have been written since they were last asked for.
-    pub(super) fn restrict(&mut self, pool: &mut Pool, pages: &[(u64, bool)]) -> Result<Vec<u64>, Exhausted> {
-        let mut written = Vec::new();
+    /// Takes pages away, or (`false`) their being writable. Adds those that have been written since they were last asked for, also where
+    /// the pool does not suffice.
+    pub(super) fn restrict(
+        &mut self,
+        pool: &mut Pool,
+        pages: &[(u64, bool)],
+        written: &mut Vec<u64>,
+    ) -> Result<(), Exhausted> {
         // Pages that are copies already.
         let mut fresh = vec![self.copy(pool, self.root)?];
         self.root = fresh[0];
@@ -168,7 +173,7 @@ impl Tables {
                 }
             }
         }
-        Ok(written)
+        Ok(())
     }
 
     fn copy(&self, pool: &mut Pool, page: u64) -> Result<u64, Exhausted> {

@@ -162,7 +162,8 @@ fn rights_that_are_taken_away_are_gone_and_the_dirty_bit_is_told() {
         let trap = bench.store(page, 1);
         assert_eq!(trap.vector, 6, "{round}");
         let whole = round % 2 == 0;
-        let written = bench.tables.restrict(&mut bench.pool, &[(linear, whole)]).unwrap();
+        let mut written = Vec::new();
+        bench.tables.restrict(&mut bench.pool, &[(linear, whole)], &mut written).unwrap();
         assert_eq!(written, [DATA_IN_RAM + page * 4096]);
         let trap = bench.store(page, 1);
         assert!(is_page_fault(&trap, page, if whole { 6 } else { 7 }), "{round}: {trap:x?}");
@@ -183,7 +184,7 @@ fn rights_that_are_taken_away_are_gone_and_the_dirty_bit_is_told() {
 fn a_trap_goes_on_where_it_was() {
     let Some(mut bench) = Bench::new() else { return };
     let pages = [(DATA + 7 * 4096, true), (DATA + 900 * 4096, true)];
-    bench.tables.restrict(&mut bench.pool, &pages).unwrap();
+    bench.tables.restrict(&mut bench.pool, &pages, &mut Vec::new()).unwrap();
     let mut trap = bench.store(0, PAGES);
     for page in [7, 900] {
         assert!(is_page_fault(&trap, page, 6), "{trap:x?}");
@@ -207,4 +208,27 @@ fn tables_that_kvm_has_forgotten_are_used_again() {
     bench.map(3, Rights::Write);
     assert!(is_page_fault(&bench.store(3, 2), 4, 6));
     assert_eq!(bench.written(), [3]);
+}
+
+#[test]
+fn no_written_page_is_lost_where_the_pool_does_not_suffice() {
+    let Some(mut bench) = Bench::new() else { return };
+    let mut all = 0;
+    while bench.pool.page().is_ok() {
+        all += 1;
+    }
+    let mut failed = 0;
+    for left in 0..8 {
+        let Some(mut bench) = Bench::new() else { return };
+        assert_eq!(bench.store(5, 1).vector, 6);
+        assert_eq!(bench.store(1400, 1).vector, 6);
+        (0..all - left).for_each(|_| drop(bench.pool.page().unwrap()));
+        let pages = [(DATA + 5 * 4096, true), (DATA + 1400 * 4096, true)];
+        let mut written = Vec::new();
+        failed += usize::from(bench.tables.restrict(&mut bench.pool, &pages, &mut written).is_err());
+        bench.tables.take_written(&mut bench.pool, RAM, &mut written);
+        written.sort_unstable();
+        assert_eq!(written, [5, 1400].map(|page| DATA_IN_RAM + page * 4096), "{left} pages left");
+    }
+    assert!((1..8).contains(&failed), "{failed} of 8 failed");
 }

@@ -169,25 +169,28 @@ impl World {
         ram: &GuestRam,
         special: &mut Vec<u32>,
     ) -> Result<bool, Exhausted> {
-        cpu.take_special_pages(special);
-        for page in special.drain(..) {
-            self.protect(u64::from(page) << 12)?;
-        }
+        self.protect_special(cpu, special)?;
         let Some(space) = &mut self.spaces[arena] else { return Ok(false) };
-        let Some(Settled { mut written, unwritable }) = space.settle(cpu, ram, &mut self.pool)? else {
+        let settled = space.settle(cpu, ram, &mut self.pool, &mut self.written)?;
+        let Some(Settled { unwritable }) = settled else {
             self.drop_space(arena);
             return Ok(false);
         };
-        self.written.append(&mut written);
         for (gpa, linear) in unwritable {
             self.forget_writable(gpa, arena, linear);
         }
         // What is compared is depended on again, and may have been writable somewhere.
+        self.protect_special(cpu, special)?;
+        Ok(true)
+    }
+
+    /// What has become special to the software CPU is not written by user code any more.
+    pub(super) fn protect_special(&mut self, cpu: &mut Cpu, special: &mut Vec<u32>) -> Result<(), Exhausted> {
         cpu.take_special_pages(special);
         for page in special.drain(..) {
             self.protect(u64::from(page) << 12)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// User code does not write a page any more.
@@ -195,8 +198,7 @@ impl World {
         let Some(places) = self.writable.remove(&gpa) else { return Ok(()) };
         for (arena, linear) in places {
             let Some(space) = &mut self.spaces[arena] else { continue };
-            let mut written = space.tables.restrict(&mut self.pool, &[(linear, false)])?;
-            self.written.append(&mut written);
+            space.tables.restrict(&mut self.pool, &[(linear, false)], &mut self.written)?;
         }
         Ok(())
     }
