@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use recorder::Position;
-use replayvm::machine::DiskPaths;
+use replayvm::machine::{DEFAULT_NS_PER_TICK, DiskPaths};
 
 /// Records a run of a whole guest machine and lets you stand at any instruction of it, forwards and backwards.
 #[derive(Debug, Parser)]
@@ -92,6 +92,10 @@ pub struct GuestOptions {
     /// recording of any guest]
     #[arg(long, value_name = "TICKS")]
     pub limit: Option<u64>,
+    /// Virtual time that a tick (a conditional branch) takes, in nanoseconds: what the guest's clocks go by. With less the
+    /// guest sees a faster machine, with fewer timer interrupts in the same work
+    #[arg(long, default_value_t = DEFAULT_NS_PER_TICK, value_name = "NS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tick_ns: u32,
     /// Longest delay of a timer past its deadline, in nanoseconds of virtual time
     #[arg(long, default_value_t = 20_000, value_name = "NS")]
     pub timer_delay: u64,

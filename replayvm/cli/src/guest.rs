@@ -157,6 +157,7 @@ pub fn settings(options: &GuestOptions, guest: &Guest, purpose: Purpose, seed: u
     let memory = if boot.is_some_and(is_linux) { LINUX_MEMORY_BYTES } else { defaults.memory_bytes };
     Settings {
         memory_bytes: options.memory.unwrap_or(memory),
+        ns_per_tick: options.tick_ns,
         command_line: guest.command_line(&options.append),
         seed,
         perturbation: Perturbation {

@@ -108,7 +108,11 @@ fn main() {
             let start = cpu_seconds();
             if fast {
                 let mut blocks = Blocks::new();
-                let limits = Limits { due_tick: u64::MAX, until: Moment { tick: u64::MAX, offset: 0 } };
+                let limits = Limits {
+                    due_tick: u64::MAX,
+                    until: Moment { tick: u64::MAX, offset: 0 },
+                    one_privilege: false,
+                };
                 while cpu.state.instructions < steps {
                     let due_tick = cpu.state.now.tick + 1000;
                     blocks.run(&mut cpu, &mut bus, Limits { due_tick, ..limits });

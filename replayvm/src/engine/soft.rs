@@ -18,6 +18,30 @@ impl SoftEngine {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// As [`Engine::run`] without breakpoints, but comes back, with nothing, where user code begins or ends too, and may do so
+    /// elsewhere.
+    pub(super) fn run_in_one_privilege(&mut self, machine: &mut Machine, until: Position) -> Option<Stop> {
+        self.blocks.set_breakpoints(&[]);
+        self.run_once(machine, until, &Breakpoints::default(), true)
+    }
+
+    fn run_once(
+        &mut self,
+        machine: &mut Machine,
+        until: Position,
+        breakpoints: &Breakpoints,
+        one_privilege: bool,
+    ) -> Option<Stop> {
+        let Machine { cpu, platform } = &mut *machine;
+        let limits = Limits {
+            due_tick: platform.due_tick,
+            until: Moment { tick: until.tick, offset: until.offset },
+            one_privilege,
+        };
+        let step = self.blocks.run(cpu, platform, limits);
+        stop_after(machine, step, until, breakpoints)
+    }
 }
 
 impl Engine for SoftEngine {
@@ -32,12 +56,8 @@ impl Engine for SoftEngine {
         breakpoints: &Breakpoints,
     ) -> Result<Stop, EngineError> {
         self.blocks.set_breakpoints(breakpoints.addresses());
-        let limit = Moment { tick: until.tick, offset: until.offset };
         loop {
-            let Machine { cpu, platform } = &mut *machine;
-            let due_tick = platform.due_tick;
-            let step = self.blocks.run(cpu, platform, Limits { due_tick, until: limit });
-            if let Some(stop) = stop_after(machine, step, until, breakpoints) {
+            if let Some(stop) = self.run_once(machine, until, breakpoints, false) {
                 return Ok(stop);
             }
         }

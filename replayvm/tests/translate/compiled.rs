@@ -184,7 +184,10 @@ fn translated(native: &mut Native, registers: &Registers, code: &[u8]) -> (u64, 
     let mut costs = Costs::default();
     let (mut registers, mut rip, mut offset, mut instructions) = (*registers, CODE, 0, 0);
     loop {
-        let mut memory = Memory { at: CODE, bytes: code };
+        let stack = native.read(STACK, 0x1000).to_vec();
+        let data = (STACK, stack.as_slice());
+        let mut memory =
+            Memory { at: CODE, bytes: code, registers: registers.gpr, data, asked: 0, lies: false };
         let entry = match translator.entry(rip) {
             Some(entry) => entry,
             None => {

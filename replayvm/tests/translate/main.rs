@@ -9,6 +9,8 @@
 )]
 #![cfg(target_arch = "x86_64")]
 
+/// Programs of calls.
+mod calls;
 /// Compiled programs.
 mod compiled;
 /// Memory.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind};
 use replayvm::engine::kvm::translate::Layout;
+use replayvm_cpu::CpuState;
 
 use crate::machine::{CODE, CONSTANT, DATA, STACK};
 use crate::place::{FAR, LAYOUT};
@@ -14,8 +15,22 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-/// Registers such that programs find memory.
-fn place(dice: &mut Dice, state: &mut replayvm_cpu::CpuState) {
+/// What a kind of programs is made of.
+pub struct Make {
+    pub program: fn(&mut Dice) -> Vec<u8>,
+    /// A page of it.
+    pub data: fn(&mut Dice) -> Vec<u8>,
+    /// Where in so many bytes of code it goes on after an exception, and with what.
+    pub begin: fn(&mut Dice, usize, &mut CpuState),
+}
+
+fn data(dice: &mut Dice) -> Vec<u8> {
+    (0..0x1000).map(|_| dice.bits() as u8).collect()
+}
+
+/// Registers such that programs find memory, anywhere in the program.
+pub fn place(dice: &mut Dice, code: usize, state: &mut CpuState) {
+    state.rip = CODE + dice.below(code as u64);
     for register in [3, 6, 7] {
         state.gpr[register] = match dice.below(10) {
             0 => DATA + 0xf80 + dice.below(0x80),
@@ -57,7 +72,7 @@ fn without_locks(code: &mut [u8]) {
     }
 }
 
-fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
+pub fn play(kind: u64, layout: Layout, make: Make) {
     let seed = number("REPLAYVM_TRANSLATE_SEED", 1);
     let (mut tally, mut strays) = (Tally::default(), 0);
     let mut left: BTreeMap<String, u64> = BTreeMap::new();
@@ -65,9 +80,9 @@ fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
     for n in 0..programs {
         let seed = seed.wrapping_mul(1_000_003) ^ kind << 32 ^ n;
         let mut dice = Dice::new(seed);
-        let mut code = make(&mut dice);
+        let mut code = (make.program)(&mut dice);
         without_locks(&mut code);
-        let data: Vec<u8> = (0..0x1000).map(|_| dice.bits() as u8).collect();
+        let data = (make.data)(&mut dice);
         let mut twins = match Twins::new(layout, &code, &data) {
             Ok(twins) => twins,
             Err(why) => {
@@ -75,7 +90,10 @@ fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
                 return;
             }
         };
-        twins.restart(CODE, |state| place(&mut dice, state));
+        twins.restart(CODE, |state| {
+            (make.begin)(&mut dice, code.len(), state);
+            state.rip = CODE;
+        });
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..300 {
                 for page in [DATA, DATA + 0x1000, CONSTANT, STACK] {
@@ -91,8 +109,7 @@ fn play(kind: u64, layout: Layout, make: impl Fn(&mut Dice) -> Vec<u8>) {
                         break;
                     }
                     Ended::Exception(_) | Ended::Elsewhere => {
-                        let rip = CODE + dice.below(code.len() as u64);
-                        twins.restart(rip, |state| place(&mut dice, state));
+                        twins.restart(CODE, |state| (make.begin)(&mut dice, code.len(), state));
                     }
                 }
             }
@@ -126,10 +143,10 @@ fn add(all: &mut Tally, one: &Tally) {
 
 #[test]
 fn programs_that_compute() {
-    play(1, LAYOUT, |dice| program(dice, Spice::default()));
+    play(1, LAYOUT, Make { program: |dice| program(dice, Spice::default()), data, begin: place });
 }
 
 #[test]
 fn programs_out_of_reach() {
-    play(2, FAR, |dice| program(dice, Spice::default()));
+    play(2, FAR, Make { program: |dice| program(dice, Spice::default()), data, begin: place });
 }

@@ -43,6 +43,8 @@ pub struct Limits {
     pub due_tick: u64,
     /// The run comes back at this moment.
     pub until: Moment,
+    /// The run comes back where user code begins or ends.
+    pub one_privilege: bool,
 }
 
 /// Whether blocks can run in this state, for all that follows from the state alone.

@@ -157,6 +157,7 @@ impl<B: Bus> Blocks<B> {
         let mut leaves_breakpoint = self.stops_at(cpu.state.linear_rip());
         loop {
             cpu.follow_memory(bus);
+            let was_user = cpu.state.cpl() == 3;
             let stretch = if leaves_breakpoint { None } else { cpu.begin_stretch(bus, &limits) };
             let left = match stretch {
                 Some(stretch) => self.stretch(cpu, bus, &stretch),
@@ -173,6 +174,7 @@ impl<B: Bus> Blocks<B> {
                 || now >= limits.until
                 || now.offset == 0 && now.tick >= limits.due_tick
                 || bus.disturbances() != disturbances
+                || limits.one_privilege && was_user != (cpu.state.cpl() == 3)
                 || self.stops_at(cpu.state.linear_rip()) && !cpu.delivers_next(bus) && !cpu.state.halted
             {
                 return step;

@@ -133,6 +133,18 @@ fn programs_at_cpl_3() {
 }
 
 #[test]
+fn runs_that_end_where_user_code_begins_or_ends() {
+    programs(7, true, Spice { code: true, ..Spice::default() }, |twins, dice, round| {
+        twins.one_privilege = true;
+        if dice.one_in(2) {
+            twins.both(|machine| machine.bus.interrupt = Some(VECTOR));
+        }
+        any_run(twins, dice);
+        assert!(round < 39 || twins.changes > 1, "no run has ended there");
+    });
+}
+
+#[test]
 fn programs_that_change_their_own_code() {
     programs(3, false, Spice { code: true, ..Spice::default() }, |twins, dice, _| {
         any_run(twins, dice);

@@ -9,6 +9,9 @@ pub struct Twins {
     pub fast: Machine,
     pub blocks: Blocks<TestBus>,
     breakpoints: Vec<u64>,
+    /// Runs end where user code begins or ends; how often they have.
+    pub one_privilege: bool,
+    pub changes: u64,
 }
 
 impl Twins {
@@ -16,7 +19,7 @@ impl Twins {
         let (mut plain, mut fast) = (make(), make());
         plain.cpu.state_changed();
         fast.cpu.state_changed();
-        Self { plain, fast, blocks: Blocks::new(), breakpoints: Vec::new() }
+        Self { plain, fast, blocks: Blocks::new(), breakpoints: Vec::new(), one_privilege: false, changes: 0 }
     }
 
     pub fn break_at(&mut self, mut addresses: Vec<u64>) {
@@ -43,9 +46,15 @@ impl Twins {
     /// step came to. They must then be alike.
     pub fn run(&mut self, due_tick: u64, until: Moment) -> Step {
         let steps = self.plain.cpu.state.instructions;
+        let one_privilege = self.one_privilege;
         let came_to = loop {
+            let was_user = self.plain.cpu.state.cpl() == 3;
             let step = self.plain.cpu.step(&mut self.plain.bus);
             let now = self.plain.cpu.state.now;
+            if one_privilege && was_user != (self.plain.cpu.state.cpl() == 3) {
+                self.changes += 1;
+                break step;
+            }
             if step != Step::Done
                 || now.offset == 0 && now.tick >= due_tick
                 || now >= until
@@ -56,9 +65,10 @@ impl Twins {
         };
         let fast = loop {
             let Machine { cpu, bus } = &mut self.fast;
-            let step = self.blocks.run(cpu, bus, Limits { due_tick, until });
+            let step = self.blocks.run(cpu, bus, Limits { due_tick, until, one_privilege });
             let now = cpu.state.now;
             if step != Step::Done
+                || one_privilege && now == self.plain.cpu.state.now
                 || now.offset == 0 && now.tick >= due_tick
                 || now >= until
                 || Self::stops(&self.fast, &self.breakpoints)

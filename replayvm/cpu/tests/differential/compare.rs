@@ -245,7 +245,11 @@ impl Software {
         // The breakpoint ends the block.
         self.blocks.set_breakpoints(&[self.cpu.state.rip.wrapping_add(len as u64)]);
         let until = Moment { tick: 0, offset: 1 };
-        let fast = self.blocks.run(&mut self.cpu, &mut self.bus, Limits { due_tick: u64::MAX, until });
+        let fast = self.blocks.run(
+            &mut self.cpu,
+            &mut self.bus,
+            Limits { due_tick: u64::MAX, until, one_privilege: false },
+        );
         assert_eq!(fast, step, "forms differ");
         let at = FlatBus::index(rip);
         let code: Vec<u8> = self.memory.get(at..at + len).unwrap_or(&[]).to_vec();

@@ -149,19 +149,28 @@ impl KvmEngine {
         Ok(())
     }
 
-    fn run_softly(
+    /// Where the software CPU pauses for the question to be asked again whether user code should run natively.
+    fn pause(&self, machine: &Machine) -> Position {
+        if machine.cpu.state.cpl() != 3 {
+            // It comes back where user code begins.
+            return Position { tick: u64::MAX, offset: 0 };
+        }
+        Position { tick: machine.position().tick.saturating_add(self.policy.quantum()), offset: 0 }
+    }
+
+    /// What the software CPU does, noted down.
+    fn softly<R>(
         &mut self,
         machine: &mut Machine,
-        until: Position,
-        breakpoints: &Breakpoints,
-    ) -> Result<Stop, EngineError> {
+        run: impl FnOnce(&mut SoftEngine, &mut Machine) -> R,
+    ) -> R {
         let state = &machine.cpu.state;
         let (instructions, tick, user) = (state.instructions, state.now.tick, state.cpl() == 3);
-        let stop = self.soft.run(machine, until, breakpoints);
+        let stop = run(&mut self.soft, machine);
         let ran = machine.cpu.state.instructions.wrapping_sub(instructions);
         self.policy.soft(ran, machine.position().tick.saturating_sub(tick));
         self.statistics.soft += ran;
-        if user && machine.cpu.state.cpl() == 3 {
+        if user {
             self.statistics.soft_user += ran;
         }
         stop
@@ -181,7 +190,7 @@ impl Engine for KvmEngine {
     ) -> Result<Stop, EngineError> {
         // What has to be looked at after every step leaves nothing to run natively.
         if !breakpoints.is_empty() || !machine.platform.watches.is_empty() {
-            return self.run_softly(machine, until, breakpoints);
+            return self.softly(machine, |soft, machine| soft.run(machine, until, breakpoints));
         }
         loop {
             if let Some(ticks) = self.native_ticks(machine, until) {
@@ -190,9 +199,10 @@ impl Engine for KvmEngine {
                     return Ok(Stop::Reached);
                 }
             }
-            let quantum = self.policy.quantum();
-            let pause = Position { tick: machine.position().tick.saturating_add(quantum), offset: 0 };
-            let stop = self.run_softly(machine, pause.min(until), breakpoints)?;
+            let pause = self.pause(machine);
+            let ran =
+                self.softly(machine, |soft, machine| soft.run_in_one_privilege(machine, pause.min(until)));
+            let Some(stop) = ran else { continue };
             let paused = stop == Stop::Reached && machine.position() >= pause && pause < until;
             if !paused || machine.platform.wants_attention() {
                 return Ok(stop);

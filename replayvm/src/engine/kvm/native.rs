@@ -4,6 +4,7 @@
 use recorder::Position;
 use replayvm_cpu::{Cpu, CpuState};
 
+use super::guest_page::GuestPage;
 use super::pool::{Exhausted, PAGE, Pool};
 use super::sources::Sources;
 use super::space::Space;
@@ -41,6 +42,18 @@ impl Code for Fetch<'_> {
             done += here;
         }
         done
+    }
+
+    fn register(&mut self, number: usize) -> u64 {
+        self.cpu.state.gpr.get(number).copied().unwrap_or(0)
+    }
+
+    fn memory(&mut self, linear: u64) -> Option<u64> {
+        if linear % PAGE > PAGE - 8 {
+            return None;
+        }
+        let page = GuestPage::at(&self.cpu.state, self.ram, linear)?;
+        self.ram.load(page.gpa + linear % PAGE).map(u64::from_le_bytes)
     }
 }
 

@@ -20,7 +20,7 @@ const LEAST_TICKS: u64 = 2_000;
 /// Ticks that the software CPU runs before the question is asked again.
 const QUANTUM: u64 = 64;
 /// The longest wait, in ticks of the software CPU.
-const LONGEST_WAIT: u64 = 1 << 20;
+const LONGEST_WAIT: u64 = 1 << 16;
 
 /// The account.
 #[derive(Debug, Clone, Copy)]

@@ -7,15 +7,15 @@
 
 use replayvm_cpu::{Cpu, CpuState, cr0, cr4, efer};
 
-use super::guest_page::{Chain, GuestPage, Leaf};
+use super::guest_page::{GuestPage, Leaf};
 use super::pool::{CODE_BYTES, Exhausted, PAGE, Pool};
 use super::sources::{Changed, Sources};
 use super::tables::{Rights, Tables};
 use super::translate::{Layout, TABLE_BYTES, Translator};
 use crate::machine::{GuestRam, PAGE_BYTES};
 
-/// Pages around one that is missing, to each side, that are mapped with it if they can be.
-const AROUND: u64 = 16;
+/// Pages that are mapped together if they can be: as many, beginning at a multiple of as many, a power of two.
+const AROUND: u64 = 64;
 
 /// What translation depends on besides the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,9 +148,7 @@ impl Space {
             return Ok(false);
         }
         self.map_one(cpu, pool, linear, page.gpa, page.writable, writable)?;
-        if let Some(table) = page.table {
-            self.map_around(cpu, ram, pool, linear, table, &page.chain, writable)?;
-        }
+        self.map_around(cpu, ram, pool, linear, &page, writable)?;
         Ok(true)
     }
 
@@ -175,26 +173,29 @@ impl Space {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what is around a page and who says so")]
+    /// Maps what lies around a page, of the same table or the same large page.
     fn map_around(
         &mut self,
         cpu: &Cpu,
         ram: &GuestRam,
         pool: &mut Pool,
         linear: u64,
-        table: u64,
-        chain: &Chain,
+        page: &GuestPage,
         writable: &mut Vec<(u64, u64)>,
     ) -> Result<(), Exhausted> {
-        let number = (linear >> 12) & 511;
-        let above = Leaf::above(chain);
-        for i in number.saturating_sub(AROUND)..(number + AROUND).min(512) {
-            let Some(entry) = ram.load(table + i * 8).map(u64::from_le_bytes) else { continue };
-            if let Some(leaf) = Leaf::of(entry, above)
-                && ram.contains(leaf.gpa, PAGE_BYTES)
-            {
-                let linear = linear & !0x1f_ffff | i << 12;
-                self.map_one(cpu, pool, linear, leaf.gpa, leaf.writable, writable)?;
+        let first = (linear >> 12) & 511 & !(AROUND - 1);
+        let above = Leaf::above(&page.chain);
+        for i in first..first + AROUND {
+            let (gpa, may_write) = match page.table {
+                Some(table) => {
+                    let Some(entry) = ram.load(table + i * 8).map(u64::from_le_bytes) else { continue };
+                    let Some(leaf) = Leaf::of(entry, above) else { continue };
+                    (leaf.gpa, leaf.writable)
+                }
+                None => (page.gpa & !0x1f_ffff | i << 12, page.writable),
+            };
+            if ram.contains(gpa, PAGE_BYTES) {
+                self.map_one(cpu, pool, linear & !0x1f_ffff | i << 12, gpa, may_write, writable)?;
             }
         }
         Ok(())

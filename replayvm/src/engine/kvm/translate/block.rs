@@ -8,6 +8,7 @@ use replayvm_cpu::Mode;
 
 use super::Code;
 use super::flags::{AF, ALL, CF, Effect, Kind, OF};
+use super::guess;
 use super::layout::{Layout, MAX_INSTRUCTIONS};
 use crate::engine::ordinary;
 
@@ -49,6 +50,10 @@ pub(super) enum Inner {
     Call { back: u64 },
     /// A return that most likely is the one of a call in the block, to what follows.
     Return { expected: u64, release: u16 },
+    /// JMP through a register or memory, most likely to what follows.
+    Jump { expected: u64 },
+    /// CALL through a register or memory, most likely of what follows.
+    CallThrough { expected: u64, back: u64 },
 }
 
 impl Op {
@@ -121,6 +126,8 @@ pub(super) struct Block {
     pub(super) end: End,
     /// At the end, if it was none at the beginning.
     pub(super) idling: Idling,
+    /// It ends in a call of which more may be known when it is about to be executed.
+    pub(super) waits: bool,
 }
 
 /// Reads blocks.
@@ -138,6 +145,8 @@ const MAX_CALLS: usize = 4;
 #[derive(Debug, Default)]
 struct Way {
     head: u64,
+    /// The page it is in now.
+    page: u64,
     ticks: usize,
     /// Instructions and ticks of a round, if it is a loop.
     round: Option<(usize, usize)>,
@@ -148,18 +157,18 @@ struct Way {
 impl Way {
     /// Where the block goes on after a branch, the number of instructions before it given; `None` if it ends there.
     ///
-    /// It goes straight on where a branch leads forward, and round again in a loop of its own. Calls and returns are followed
-    /// within the page.
-    fn along(&mut self, op: &Op, end: End, before: usize) -> Option<(Inner, u64)> {
-        let here = |target: u64| target & !(PAGE - 1) == self.head & !(PAGE - 1);
+    /// It goes straight on where a branch leads forward, and round again in a loop of its own. Calls and returns are followed, and
+    /// so are branches through registers and memory where it can be guessed where they lead.
+    fn along(&mut self, op: &Op, end: End, before: &[Op], code: &mut dyn Code) -> Option<(Inner, u64)> {
+        let here = |target: u64| target & !(PAGE - 1) == self.page;
         match end {
             End::Branch { taken, next } => {
                 if self.ticks + 1 >= MAX_BLOCK_TICKS || !op.insn.is_jcc_short_or_near() {
                     return None;
                 }
                 if taken == self.head && self.backs.is_empty() {
-                    let (instructions, ticks) = *self.round.get_or_insert((before + 1, self.ticks + 1));
-                    let again = before + 1 + instructions <= MAX_INSTRUCTIONS
+                    let (instructions, ticks) = *self.round.get_or_insert((before.len() + 1, self.ticks + 1));
+                    let again = before.len() + 1 + instructions <= MAX_INSTRUCTIONS
                         && self.ticks + 1 + ticks <= MAX_BLOCK_TICKS;
                     self.ticks += usize::from(again);
                     return again.then_some((Inner::Branch { exit: next, taken: true }, taken));
@@ -170,17 +179,40 @@ impl Way {
                 self.ticks += 1;
                 Some((Inner::Branch { exit: taken, taken: false }, next))
             }
-            End::Call { target, back } if here(target) && here(back) && self.backs.len() < MAX_CALLS => {
-                self.backs.push(back);
+            End::Call { target, back } if self.calls(back, target, code) => {
                 Some((Inner::Call { back }, target))
             }
             End::Return { release } => {
                 let expected = self.backs.pop()?;
                 Some((Inner::Return { expected, release }, expected))
             }
+            End::Jump if guess::is_fixed(&op.insn) => {
+                let expected =
+                    guess::target(before, &op.insn, code).filter(|target| fetches(*target, code))?;
+                Some((Inner::Jump { expected }, expected))
+            }
+            End::CallThrough { back } => {
+                let expected = guess::target(before, &op.insn, code)?;
+                self.calls(back, expected, code).then_some((Inner::CallThrough { expected, back }, expected))
+            }
             _ => None,
         }
     }
+
+    /// Whether a call is followed; where it returns to is noted then.
+    fn calls(&mut self, back: u64, target: u64, code: &mut dyn Code) -> bool {
+        let follows =
+            back & !(PAGE - 1) == self.page && self.backs.len() < MAX_CALLS && fetches(target, code);
+        if follows {
+            self.backs.push(back);
+        }
+        follows
+    }
+}
+
+/// Whether an address is one of user code that can be fetched.
+fn fetches(target: u64, code: &mut dyn Code) -> bool {
+    target >> 47 == 0 && code.bytes(target, &mut [0]) == 1
 }
 
 /// What the next instruction is to a block.
@@ -200,11 +232,11 @@ impl Reader {
 
     /// The block at `rip`; `first` if that is about to be executed. `None`: nothing of it can be translated.
     pub(super) fn read(&mut self, rip: u64, first: bool, code: &mut dyn Code) -> Option<Block> {
-        let page = rip & !(PAGE - 1);
-        let mut block = Block { ops: Vec::new(), end: End::Leave(rip), idling: Idling::default() };
-        let (mut at, mut way) = (rip, Way { head: rip, ..Way::default() });
+        let mut block =
+            Block { ops: Vec::new(), end: End::Leave(rip), idling: Idling::default(), waits: false };
+        let (mut at, mut way) = (rip, Way { head: rip, page: rip & !(PAGE - 1), ..Way::default() });
         loop {
-            if block.ops.len() == MAX_INSTRUCTIONS || at & !(PAGE - 1) != page {
+            if block.ops.len() == MAX_INSTRUCTIONS || at & !(PAGE - 1) != way.page {
                 block.end = End::Next(at);
                 break;
             }
@@ -233,13 +265,17 @@ impl Reader {
                 }
                 Next::Last(mut op, end) => {
                     block.idling = Idling::default();
-                    let along = if crosses { None } else { way.along(&op, end, block.ops.len()) };
+                    let along = if crosses { None } else { way.along(&op, end, &block.ops, code) };
                     if let Some((inner, next)) = along {
+                        if !matches!(inner, Inner::Branch { .. }) {
+                            way.page = next & !(PAGE - 1);
+                        }
                         op.inner = inner;
                         block.ops.push(op);
                         at = next;
                         continue;
                     }
+                    block.waits = matches!(end, End::CallThrough { .. }) && !guess::is_fixed(&op.insn);
                     block.ops.push(op);
                     block.end = end;
                     break;
@@ -267,6 +303,7 @@ impl Reader {
             let rip = block.ops.get(at).map_or(0, |op| op.rip);
             block.ops.truncate(at);
             block.end = End::Leave(rip);
+            block.waits = false;
             block.idling = Idling::default();
             // What it was after the jumps before it.
             for (i, op) in block.ops.iter().enumerate() {
@@ -532,7 +569,7 @@ impl Block {
             _ => None,
         };
         let inner = self.ops.iter().filter_map(|op| match op.inner {
-            Inner::Call { back } => Some(back),
+            Inner::Call { back } | Inner::CallThrough { back, .. } => Some(back),
             _ => None,
         });
         inner.chain(last)
@@ -565,8 +602,8 @@ impl Block {
                     seen.live = true;
                     return seen;
                 }
-                Inner::Return { .. } => seen.live = true,
-                _ => {}
+                Inner::Return { .. } | Inner::Jump { .. } | Inner::CallThrough { .. } => seen.live = true,
+                Inner::None | Inner::Call { .. } => {}
             }
             if op.faults || op.repeats {
                 seen.fault = true;

@@ -19,6 +19,8 @@ mod compile;
 mod emit;
 /// Flags by the profile.
 mod flags;
+/// Where branches through registers and memory most likely lead.
+mod guess;
 /// Shared memory.
 mod layout;
 /// From block to block.
@@ -30,7 +32,7 @@ pub use block::Idling;
 pub use layout::{Area, Layout, Slots, TABLE_BYTES};
 pub use recover::{Recovered, Why};
 
-use block::Reader;
+use block::{Block, Reader};
 use compile::Compiler;
 use emit::{Buffer, Ends};
 use layout::{MAX_TICKS, STEP, TICK};
@@ -45,9 +47,14 @@ const PAGE: u64 = 0x1000;
 
 /// Where guest code comes from.
 pub trait Code {
-    /// What can be fetched at `rip`, as many bytes as there is place for at the most; how many there are. Asked only for an
-    /// instruction that is about to be executed, or in a page in which one is.
+    /// What can be fetched at `rip` without the guest noticing, as many bytes as there is place for at the most; how many there are.
     fn bytes(&mut self, rip: u64, bytes: &mut [u8]) -> usize;
+
+    /// What a general register holds now: to guess by, where a call leads.
+    fn register(&mut self, number: usize) -> u64;
+
+    /// What memory holds now, as far as it can be read without the guest noticing: to guess by.
+    fn memory(&mut self, linear: u64) -> Option<u64>;
 }
 
 /// Why there is no translation.
@@ -123,7 +130,7 @@ impl Translator {
         let mut buffer = Buffer::new(area.code, self.layout, self.ends);
         let mut work = self.links.wanted(rip);
         work.push(Key::at(rip));
-        let mut batch = Batch { work, backs: vec![rip], left: BATCH };
+        let mut batch = Batch { rip, work, backs: vec![rip], left: BATCH };
         let mut result = Ok(());
         let mut first = true;
         while let Some(key) = batch.work.pop() {
@@ -158,17 +165,19 @@ impl Translator {
         buffer: &mut Buffer<'_>,
         code: &mut dyn Code,
     ) -> Result<(), Refused> {
-        let (mut key, mut first, page) = (key, first, key.rip & !(PAGE - 1));
+        let (mut key, page) = (key, key.rip & !(PAGE - 1));
         if self.links.get(key).is_some() {
             return Ok(());
         }
+        if buffer.room() < RESERVE {
+            return Err(Refused::Full);
+        }
+        let Some(mut block) = self.reader.read(key.rip, first, code) else { return Err(Refused::Unknown) };
+        if batch.leaves(&block, key) {
+            return Ok(());
+        }
         loop {
-            if buffer.room() < RESERVE {
-                return Err(Refused::Full);
-            }
-            let Some(block) = self.reader.read(key.rip, first, code) else { return Err(Refused::Unknown) };
             batch.left = batch.left.saturating_sub(1);
-            first = false;
             let idles = block.ops.iter().all(block::Op::idles);
             self.links.add(key, Known { at: buffer.here(), idles }, buffer);
             for back in block.backs().filter(|back| back & !(PAGE - 1) == page) {
@@ -191,8 +200,9 @@ impl Translator {
                 && !edge.jumped
                 && buffer.room() >= RESERVE
                 && self.links.get(edge.key).is_none();
-            if follows && self.reader.read(edge.key.rip, false, code).is_some() {
-                key = edge.key;
+            let next = if follows { self.reader.read(edge.key.rip, false, code) } else { None };
+            if let Some(next) = next.filter(|next| !batch.leaves(next, edge.key)) {
+                (key, block) = (edge.key, next);
                 continue;
             }
             edge.at = buffer.jump(edge.stub);
@@ -253,8 +263,17 @@ impl Translator {
 
 /// What one call translates.
 struct Batch {
+    /// Where it begins.
+    rip: u64,
     work: Vec<Key>,
     /// Addresses that indirect branches should find.
     backs: Vec<u64>,
     left: usize,
+}
+
+impl Batch {
+    /// Whether a block is left until it is about to be executed.
+    fn leaves(&self, block: &Block, key: Key) -> bool {
+        block.waits && key.rip != self.rip
+    }
 }

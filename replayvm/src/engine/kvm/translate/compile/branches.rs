@@ -104,8 +104,53 @@ impl Compiler<'_, '_> {
         self.release(released);
     }
 
+    /// A jump or call through a register or memory, most likely to what follows. `back`: where a call returns to.
+    pub(super) fn inner_through(
+        &mut self,
+        at: usize,
+        op: &Op,
+        expected: u64,
+        back: Option<u64>,
+        state: &mut State,
+    ) {
+        let (section, around) = self.step_aside();
+        let other = self.buffer.here();
+        self.other_target(at, op, back, *state);
+        self.step_back(section, around);
+
+        self.load_target(op, at, state);
+        compare(self.buffer, expected);
+        self.buffer.jump_if_rcx(other);
+        self.buffer.load(RCX, S0);
+        if let Some(back) = back {
+            let site = self.before(at, state, Why::Fault);
+            self.push(back, site);
+        }
+    }
+
+    /// The jump or call does not lead there, but to what is in its slot.
+    fn other_target(&mut self, at: usize, op: &Op, back: Option<u64>, state: State) {
+        let site = self.elsewhere(at, op, state);
+        self.buffer.load(RCX, TARGET);
+        if let Some(back) = back {
+            let leave = self.stub(Site { what: What::Ends(Why::Leave), ..site.clone() });
+            self.check_target(leave);
+            self.push(back, site);
+        }
+        self.dispatch(op.rip, 0);
+    }
+
     /// The return does not lead there.
     pub(super) fn other_return(&mut self, at: usize, op: &Op, released: u32, state: State) {
+        let site = self.elsewhere(at, op, state);
+        self.note_here(site);
+        self.buffer.put(&[0x48, 0x8b, 0x0c, 0x24]);
+        self.return_to(op.rip, released);
+    }
+
+    /// A branch leads elsewhere than expected, and the block ends with it. It is counted; what comes back is a site before it, with RCX
+    /// in its slot.
+    fn elsewhere(&mut self, at: usize, op: &Op, state: State) -> Site {
         let mut state = state;
         self.buffer.load(RCX, S0);
         self.pay(&mut state);
@@ -123,10 +168,10 @@ impl Compiler<'_, '_> {
             self.add_by_lea(INSTRUCTIONS, more);
         }
         // Counted with the instruction, which has not been executed yet.
-        let mut site = Site {
+        let site = Site {
             restore: [Some((RCX, Spilled::Number(0))), None],
             place: Place { fresh: false, ticks: 0, instructions: -1, offset: -1 },
-            ..self.site(op.rip, Place::default(), &state, What::Ends(Why::Stalling))
+            ..self.site(op.rip, Place::default(), &state, What::Ends(Why::Fault))
         };
         if fixed {
             self.buffer.store_constant(OFFSET, steps as u32 * STEP);
@@ -134,14 +179,10 @@ impl Compiler<'_, '_> {
             let counted = if self.ticks() > 0 { 0 } else { state.counted.instructions as u32 };
             self.add_by_lea(OFFSET, (done.instructions as u32).wrapping_sub(counted).wrapping_mul(STEP));
             self.buffer.slot(&[0x0f, 0xb6], RCX, OFFSET + 3, &[]);
-            let stub = self.stub(site.clone());
+            let stub = self.stub(Site { what: What::Ends(Why::Stalling), ..site.clone() });
             self.buffer.jump_if_rcx(stub);
         }
-        site.at = self.buffer.here();
-        site.what = What::Ends(Why::Fault);
-        self.note(site);
-        self.buffer.put(&[0x48, 0x8b, 0x0c, 0x24]);
-        self.return_to(op.rip, released);
+        site
     }
 
     /// `lea rsp, [rsp + imm32]`
@@ -206,7 +247,8 @@ impl Compiler<'_, '_> {
                 Some(self.edge(key, &state, block.idling, Why::Untranslated).0)
             }
             End::Call { target, back } => {
-                self.push(back, last, &state, None);
+                let site = self.before(last, &state, Why::Fault);
+                self.push(back, site);
                 let key = self.successor(target, false, &state);
                 Some(self.edge(key, &state, Idling::default(), Why::Untranslated).0)
             }
@@ -225,8 +267,11 @@ impl Compiler<'_, '_> {
             }
             End::CallThrough { back } => {
                 self.load_target(block.ops.get(last)?, last, &state);
-                self.check_target(last, &state);
-                self.push(back, last, &state, Some((RCX, Spilled::Number(0))));
+                let restore = Some((RCX, Spilled::Number(0)));
+                let leave = self.leave_stub(last, &state, restore);
+                self.check_target(leave);
+                let site = self.before(last, &state, Why::Fault);
+                self.push(back, Site { restore: [restore, None], ..site });
                 self.dispatch(rip, 0);
                 None
             }
@@ -265,10 +310,10 @@ impl Compiler<'_, '_> {
         Some(to_taken)
     }
 
-    /// Pushes a return address, as the instruction of that number.
-    pub(super) fn push(&mut self, back: u64, at: usize, state: &State, restore: Option<(u8, Spilled)>) {
+    /// Pushes a return address. `site`: if that faults.
+    pub(super) fn push(&mut self, back: u64, site: Site) {
         if back as i64 == i64::from(back as u32 as i32) {
-            self.fault(at, state, restore);
+            self.note_here(site);
             self.buffer.put(&[0x68]);
             self.buffer.put(&(back as u32).to_le_bytes());
             return;
@@ -277,7 +322,7 @@ impl Compiler<'_, '_> {
         let constant = self.buffer.here();
         self.buffer.put(&back.to_le_bytes());
         self.step_back(section, around);
-        self.fault(at, state, restore);
+        self.note_here(site);
         self.buffer.relative(&[0xff], 6, self.buffer.address(constant), &[]);
     }
 
@@ -307,9 +352,8 @@ impl Compiler<'_, '_> {
         self.buffer.store(TARGET, RCX);
     }
 
-    /// Leaves before CALL unless its target is in the lower half.
-    pub(super) fn check_target(&mut self, at: usize, state: &State) {
-        let leave = self.leave_stub(at, state, Some((RCX, Spilled::Number(0))));
+    /// Goes to `leave` unless the target in the slot is in the lower half. It is in RCX then.
+    pub(super) fn check_target(&mut self, leave: u32) {
         self.buffer.load_dword(RCX, TARGET + 4);
         // lea rcx, [rcx + rcx]: bit 47 of the target is bit 16 now.
         self.buffer.put(&[0x48, 0x8d, 0x0c, 0x09]);

@@ -128,7 +128,7 @@ impl<'c, 'b> Compiler<'c, 'b> {
         }
     }
 
-    fn site(&mut self, rip: u64, place: Place, state: &State, what: What) -> Site {
+    fn site(&self, rip: u64, place: Place, state: &State, what: What) -> Site {
         Site {
             at: self.buffer.here(),
             rip,
@@ -148,17 +148,25 @@ impl<'c, 'b> Compiler<'c, 'b> {
         }
     }
 
+    /// What is known before the instruction of that number, which has done nothing yet.
+    fn before(&self, at: usize, state: &State, why: Why) -> Site {
+        let rip = self.block.ops.get(at).map_or(0, |op| op.rip);
+        self.site(rip, self.place(at, state), state, What::Ends(why))
+    }
+
     /// Notes that the instruction of that number comes here and may fault.
     fn fault(&mut self, at: usize, state: &State, restore: Option<(u8, Spilled)>) {
-        let Some(op) = self.block.ops.get(at) else { return };
-        let mut site = self.site(op.rip, self.place(at, state), state, What::Ends(Why::Fault));
-        site.restore[0] = restore;
-        self.note(site);
+        let site = Site { restore: [restore, None], ..self.before(at, state, Why::Fault) };
+        self.note_here(site);
+    }
+
+    fn note_here(&mut self, site: Site) {
+        self.note(Site { at: self.buffer.here(), ..site });
     }
 
     /// Leaves here.
     fn trap(&mut self, site: Site) {
-        self.note(Site { at: self.buffer.here(), ..site });
+        self.note_here(site);
         self.buffer.put(&[0x0f, 0x0b]);
     }
 
@@ -188,9 +196,7 @@ impl<'c, 'b> Compiler<'c, 'b> {
 
     /// A place that leaves before the instruction of that number.
     fn leave_stub(&mut self, at: usize, state: &State, restore: Option<(u8, Spilled)>) -> u32 {
-        let rip = self.block.ops.get(at).map_or(0, |op| op.rip);
-        let mut site = self.site(rip, self.place(at, state), state, What::Ends(Why::Leave));
-        site.restore[0] = restore;
+        let site = Site { restore: [restore, None], ..self.before(at, state, Why::Leave) };
         self.stub(site)
     }
 

@@ -7,7 +7,7 @@ use crate::engine::kvm::translate::block::{Inner, Op};
 use crate::engine::kvm::translate::emit::{RAX, RCX};
 use crate::engine::kvm::translate::flags::{AF, ALL, Kind, OF, PF, SF, ZF};
 use crate::engine::kvm::translate::layout::FLAGS;
-use crate::engine::kvm::translate::recover::{Late, Owed, Spilled};
+use crate::engine::kvm::translate::recover::{Late, Owed, Spilled, Why};
 
 impl Compiler<'_, '_> {
     /// The instruction of that number.
@@ -17,9 +17,16 @@ impl Compiler<'_, '_> {
         match op.inner {
             Inner::None => {}
             Inner::Branch { exit, taken } => return self.inner_branch(at, op, exit, taken, state, mode),
-            Inner::Call { back } => return self.push(back, at, state, None),
+            Inner::Call { back } => {
+                let site = self.before(at, state, Why::Fault);
+                return self.push(back, site);
+            }
             Inner::Return { expected, release } => {
                 return self.inner_return(at, op, expected, 8 + u32::from(release), state);
+            }
+            Inner::Jump { expected } => return self.inner_through(at, op, expected, None, state),
+            Inner::CallThrough { expected, back } => {
+                return self.inner_through(at, op, expected, Some(back), state);
             }
         }
         if op.effect.reads & state.owed.all() != 0 {
