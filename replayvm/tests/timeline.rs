@@ -14,6 +14,7 @@ use iced_x86::code_asm::{ax, bx, cx, di, es};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use recorder::{Digest, Position};
+use replayvm::engine::SoftEngine;
 use replayvm::machine::{Watch, WatchKind};
 use replayvm::session::Settings;
 use replayvm::timeline::{Landing, Reason, Stops, Timeline, unsupervised};
@@ -43,6 +44,7 @@ fn cpu_digest(timeline: &Timeline) -> u128 {
 
 fn truth(path: &Path, watch: Watch) -> Truth {
     let mut timeline = Timeline::open(path).expect("opens");
+    timeline.replay_on(|_| Box::new(SoftEngine::new()));
     let mut truth = Truth { steps: Vec::new(), digests: Vec::new(), stores: BTreeSet::new(), watch };
     let mut bytes = vec![0; watch.len as usize];
     loop {

@@ -2,6 +2,11 @@
 //! With `REPLAYVM_SOAK=1` fifty recordings instead of two.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::path::Path;
+
+use recorder::Position;
+use replayvm::engine::{SoftEngine, Statistics};
+use replayvm::timeline::{Timeline, unsupervised};
 use replayvm_tests::{Busy, end_of, folder, info, path_text, replay_end, replayvm};
 
 /// Whether the guest can be built and the engine be had. If not, says so; where `CI` is `true` that is a failure.
@@ -37,13 +42,41 @@ fn shares(file: &str, engine: &str) -> (u64, u64) {
     (native, native + count("instructions, software CPU"))
 }
 
+/// Random places, and steps back from them, are the same whether user code runs natively on the way or not.
+fn look_around(file: &Path, seed: u64) {
+    let mut timelines = [Timeline::open(file).unwrap(), Timeline::open(file).unwrap()];
+    timelines[1].replay_on(|_| Box::new(SoftEngine::new()));
+    let end = timelines[0].end().tick;
+    let mut state = seed;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 16) % below
+    };
+    for _ in 0..3 {
+        let target = Position::new(next(end), next(30) as u32);
+        for timeline in &mut timelines {
+            timeline.seek(target, &mut unsupervised()).unwrap();
+        }
+        for _ in 0..3 {
+            let [native, soft] = timelines.each_mut().map(|timeline| {
+                let there = (timeline.position(), timeline.instructions(), timeline.digest().unwrap());
+                timeline.step_backward().unwrap();
+                there
+            });
+            assert_eq!(native, soft, "{file:?}, before {target}");
+        }
+    }
+    let Statistics::Native(statistics) = timelines[0].engine_statistics() else { panic!("another engine") };
+    assert!(statistics.native > 1_000_000, "{statistics:?}");
+}
+
 #[test]
 fn two_processes_that_compute_replay_on_either_engine_whatever_the_host_does() {
     if !there("linux-crunch-two") {
         return;
     }
     let soak = std::env::var_os("REPLAYVM_SOAK").is_some_and(|soak| soak == "1");
-    let rounds = if soak { 50 } else { 2 };
+    let rounds: u64 = if soak { 50 } else { 2 };
     let folder = folder();
     for round in 0..rounds {
         let _busy: Vec<_> = (0..round % 4).map(|_| Busy::start()).collect();
@@ -64,6 +97,9 @@ fn two_processes_that_compute_replay_on_either_engine_whatever_the_host_does() {
                 end,
                 "round {round}, recorded on {recorder}, replayed on {engine}"
             );
+        }
+        if round % 16 == 0 {
+            look_around(&file, round + 1);
         }
         let (native, all) = shares(file_text, "kvm");
         assert!(native > all / 3, "only {native} of {all} instructions ran natively");

@@ -41,6 +41,33 @@ fn replay_and_info_and_record_agree_on_the_end() {
 }
 
 #[test]
+fn how_long_a_tick_takes_is_in_the_recording() {
+    let scene = Scene::new();
+    let file = scene.path("slow.rvm");
+    record("lost-update", &file, &["--tick-ns", "40"]).exits(0);
+    let recorded = info(&file);
+    assert_eq!(recorded["ns_per_tick"], 40);
+    assert_eq!(info(&scene.recording)["ns_per_tick"], 10);
+    assert_eq!(replay_end(&run(["replay", path_text(&file)]).exits(0)), end_of(&recorded));
+    record("lost-update", &file, &["--tick-ns", "0"]).exits(2);
+}
+
+#[test]
+fn seeks_in_a_recording_are_measured() {
+    let scene = Scene::new();
+    let bench = ["bench", "--recording", path_text(&scene.recording), "--seeks", "5"];
+    let text = run(bench).exits(0);
+    assert!(
+        text.stdout.contains("\nseek to a random position") && text.stdout.contains("(5 samples)"),
+        "{text}"
+    );
+    let json =
+        run(["bench", "--recording", path_text(&scene.recording), "--seeks", "5", "--json"]).exits(0).json();
+    assert_eq!(json["seek"]["samples"], 5);
+    assert_eq!(json["reverse_step_near_cursor"]["samples"], 25);
+}
+
+#[test]
 fn record_says_in_text_what_it_says_in_json() {
     let folder = folder();
     let file = folder.path().join("run.rvm");

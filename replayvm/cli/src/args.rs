@@ -550,8 +550,11 @@ pub struct Bench {
     /// Random positions for seeks and reverse steps
     #[arg(long, default_value_t = 1000)]
     pub seeks: usize,
+    /// Measure only seeks and reverse steps, in this recording
+    #[arg(long, value_name = "FILE", conflicts_with = "instructions")]
+    pub recording: Option<PathBuf>,
     /// Measure the terminal front end on this recording instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["instructions", "seeks"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["instructions", "seeks", "recording"])]
     pub tui: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]

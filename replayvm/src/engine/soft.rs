@@ -19,11 +19,16 @@ impl SoftEngine {
         Self::default()
     }
 
-    /// As [`Engine::run`] without breakpoints, but comes back, with nothing, where user code begins or ends too, and may do so
-    /// elsewhere.
+    /// As [`Engine::run`] without breakpoints, but comes back, with nothing, where user code begins or ends too.
     pub(super) fn run_in_one_privilege(&mut self, machine: &mut Machine, until: Position) -> Option<Stop> {
         self.blocks.set_breakpoints(&[]);
-        self.run_once(machine, until, &Breakpoints::default(), true)
+        let (breakpoints, user) = (Breakpoints::default(), machine.cpu.state.cpl() == 3);
+        loop {
+            let stop = self.run_once(machine, until, &breakpoints, true);
+            if stop.is_some() || user != (machine.cpu.state.cpl() == 3) {
+                return stop;
+            }
+        }
     }
 
     fn run_once(

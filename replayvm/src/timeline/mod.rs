@@ -48,7 +48,7 @@ pub use statistics::Statistics;
 pub use stops::{Landing, Progress, Reason, Stops, Supervisor, unsupervised};
 
 use crate::checkpoint::{Cache, Checkpoint, PageStore, RamTracker, StoreError};
-use crate::engine::{Breakpoints, SoftEngine};
+use crate::engine::{self, Breakpoints, Engine};
 use crate::machine::{DiskPaths, Machine, RamError};
 use crate::recording::{OpenError, OpenRecording, StartError};
 use crate::session::{Divergence, Driver, Halt, Pace, Replayed, SessionError};
@@ -78,9 +78,9 @@ const CACHED_CHECKPOINTS: usize = 128;
 /// Bytes of pages that a timeline keeps in memory for them, unless told otherwise.
 const CACHED_BYTES: usize = 256 << 20;
 /// Ticks that are run at the most between two looks at whoever may want to stop: some milliseconds.
-const CHUNK_TICKS: u64 = 50_000;
+const CHUNK_TICKS: u64 = 1_000_000;
 
-/// A cursor over a recording. It replays on the software CPU, which is exact on every host.
+/// A cursor over a recording. It replays on engine `auto`; where there are breakpoints or watchpoints that is the software CPU.
 pub struct Timeline {
     opened: OpenRecording,
     store: PageStore,
@@ -148,7 +148,8 @@ impl Timeline {
 
     fn over(opened: OpenRecording, store: PageStore) -> Result<Self, TimelineError> {
         let mut inputs = opened.inputs();
-        let (driver, tracker) = opened.start(|_| Ok(Box::new(SoftEngine::new())), &mut inputs, &store)?;
+        let (driver, tracker) =
+            opened.start(|machine| engine::by_name("auto", machine), &mut inputs, &store)?;
         let end = opened.last_position();
         Ok(Self {
             opened,
@@ -237,7 +238,18 @@ impl Timeline {
         &self.driver.machine
     }
 
-    /// Looks at the supervisor every so many ticks instead of every 50,000.
+    /// Replays on this engine from now on.
+    pub fn replay_on(&mut self, engine: impl FnOnce(&Machine) -> Box<dyn Engine>) {
+        self.driver.engine = engine(&self.driver.machine);
+    }
+
+    /// What the engine has counted.
+    #[must_use]
+    pub fn engine_statistics(&self) -> engine::Statistics {
+        self.driver.engine.statistics()
+    }
+
+    /// Looks at the supervisor every so many ticks instead of every million.
     pub fn look_every(&mut self, ticks: u64) {
         self.chunk_ticks = ticks.max(1);
     }

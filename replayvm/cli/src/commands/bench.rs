@@ -58,15 +58,17 @@ struct Report {
     log_bytes_per_thousand_instructions: f64,
     checkpoint_pages: f64,
     checkpoint_pause: Latency,
-    seek: Latency,
-    reverse_step_after_seek: Latency,
-    reverse_step_near_cursor: Latency,
+    #[serde(flatten)]
+    moves: Latencies,
 }
 
 /// `replayvm bench`
 pub fn run(arguments: &Bench) -> Result<u8, Failure> {
     if let Some(recording) = &arguments.tui {
         return super::bench_tui::run(recording, arguments.json);
+    }
+    if let Some(recording) = &arguments.recording {
+        return in_recording(recording, arguments);
     }
     let folder = tempfile::tempdir().map_err(|error| Failure::internal(&error))?;
     let long = folder.path().join("long.rvm");
@@ -108,9 +110,7 @@ pub fn run(arguments: &Bench) -> Result<u8, Failure> {
         log_bytes_per_thousand_instructions: log_share,
         checkpoint_pages: pages,
         checkpoint_pause: Latency::of(pauses),
-        seek: Latency::of(moves.seek),
-        reverse_step_after_seek: Latency::of(moves.first),
-        reverse_step_near_cursor: Latency::of(moves.near),
+        moves: Latencies::of(moves),
     };
     if arguments.json {
         output::json(&report)?;
@@ -133,9 +133,51 @@ pub fn run(arguments: &Bench) -> Result<u8, Failure> {
     report
         .checkpoint_pause
         .print(&format!("checkpoint of 1 GiB, {:.0} pages written", report.checkpoint_pages));
-    report.seek.print("seek to a random position");
-    report.reverse_step_after_seek.print("first reverse step there");
-    report.reverse_step_near_cursor.print("reverse steps after that");
+    report.moves.print();
+    Ok(FINE)
+}
+
+/// Seeks and reverse steps.
+#[derive(Debug, Serialize)]
+struct Latencies {
+    seek: Latency,
+    reverse_step_after_seek: Latency,
+    reverse_step_near_cursor: Latency,
+}
+
+impl Latencies {
+    fn of(moves: Moves) -> Self {
+        Self {
+            seek: Latency::of(moves.seek),
+            reverse_step_after_seek: Latency::of(moves.first),
+            reverse_step_near_cursor: Latency::of(moves.near),
+        }
+    }
+
+    fn print(&self) {
+        self.seek.print("seek to a random position");
+        self.reverse_step_after_seek.print("first reverse step there");
+        self.reverse_step_near_cursor.print("reverse steps after that");
+    }
+}
+
+/// What is reported of a recording that there is.
+#[derive(Debug, Serialize)]
+struct OfRecording {
+    processor: String,
+    #[serde(flatten)]
+    moves: Latencies,
+}
+
+fn in_recording(recording: &Path, arguments: &Bench) -> Result<u8, Failure> {
+    let moves = Latencies::of(moves(recording, arguments.seeks)?);
+    let report = OfRecording { processor: processor(), moves };
+    if arguments.json {
+        output::json(&report)?;
+        return Ok(FINE);
+    }
+    println!("processor: {}", report.processor);
+    report.moves.print();
     Ok(FINE)
 }
 
