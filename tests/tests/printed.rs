@@ -64,6 +64,7 @@ fn seeks_in_a_recording_are_measured() {
     let json =
         run(["bench", "--recording", path_text(&scene.recording), "--seeks", "5", "--json"]).exits(0).json();
     assert_eq!(json["seek"]["samples"], 5);
+    assert_eq!(json["land"]["samples"], 5);
     assert_eq!(json["reverse_step_near_cursor"]["samples"], 25);
 }
 

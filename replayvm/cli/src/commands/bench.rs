@@ -141,6 +141,7 @@ pub fn run(arguments: &Bench) -> Result<u8, Failure> {
 #[derive(Debug, Serialize)]
 struct Latencies {
     seek: Latency,
+    land: Latency,
     reverse_step_after_seek: Latency,
     reverse_step_near_cursor: Latency,
 }
@@ -149,6 +150,7 @@ impl Latencies {
     fn of(moves: Moves) -> Self {
         Self {
             seek: Latency::of(moves.seek),
+            land: Latency::of(moves.land),
             reverse_step_after_seek: Latency::of(moves.first),
             reverse_step_near_cursor: Latency::of(moves.near),
         }
@@ -156,6 +158,7 @@ impl Latencies {
 
     fn print(&self) {
         self.seek.print("seek to a random position");
+        self.land.print("run to one up to 10,000 ticks on from there");
         self.reverse_step_after_seek.print("first reverse step there");
         self.reverse_step_near_cursor.print("reverse steps after that");
     }
@@ -258,23 +261,37 @@ fn checkpoint_pauses(path: &Path) -> Result<(f64, Vec<Duration>), Failure> {
 #[derive(Debug, Default)]
 struct Moves {
     seek: Vec<Duration>,
+    land: Vec<Duration>,
     first: Vec<Duration>,
     near: Vec<Duration>,
 }
 
-/// Times of seeks to random positions, of the first reverse step there, and of five more.
+/// Ticks within which a run from a position lands.
+const NEAR_TICKS: u64 = 10_000;
+
+/// Times of seeks to random positions, of runs from there to random positions soon after, each with the first reverse step there and
+/// five more.
 fn moves(path: &Path, count: usize) -> Result<Moves, Failure> {
     let mut timeline = Timeline::open(path)?;
     let end = timeline.end().tick;
     // A fixed walk: the same positions every time (a linear congruential generator).
     let mut state = 1_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 16) % below.max(1)
+    };
     let mut moves = Moves::default();
     for _ in 0..count {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let target = Position::new((state >> 16) % end.max(1), 0);
+        let target = Position::new(random(end), 0);
         let began = Instant::now();
         timeline.seek(target, &mut unsupervised())?;
         moves.seek.push(began.elapsed());
+        let there = timeline.position().tick;
+        let soon = Position::new(there.saturating_add(random(NEAR_TICKS)), random(8) as u32);
+        let began = Instant::now();
+        timeline.run_to(soon, &mut unsupervised())?;
+        moves.land.push(began.elapsed());
+        timeline.seek(target, &mut unsupervised())?;
         for step in 0..6 {
             let began = Instant::now();
             timeline.step_backward()?;
