@@ -10,9 +10,10 @@ use super::Code;
 use super::flags::{AF, ALL, CF, Effect, Kind, OF};
 use super::guess;
 use super::layout::{Layout, MAX_INSTRUCTIONS};
+use super::way::Way;
 use crate::engine::ordinary;
 
-const PAGE: u64 = 0x1000;
+pub(super) const PAGE: u64 = 0x1000;
 /// Of an instruction.
 const MAX_BYTES: usize = 15;
 
@@ -136,85 +137,6 @@ pub(super) struct Reader {
     layout: Layout,
 }
 
-/// Ticks in a block at the most.
-pub(super) const MAX_BLOCK_TICKS: usize = 6;
-/// Calls within each other that are followed.
-const MAX_CALLS: usize = 4;
-
-/// The way of a block through branches.
-#[derive(Debug, Default)]
-struct Way {
-    head: u64,
-    /// The page it is in now.
-    page: u64,
-    ticks: usize,
-    /// Instructions and ticks of a round, if it is a loop.
-    round: Option<(usize, usize)>,
-    /// Where the calls on the way return to.
-    backs: Vec<u64>,
-}
-
-impl Way {
-    /// Where the block goes on after a branch, the number of instructions before it given; `None` if it ends there.
-    ///
-    /// It goes straight on where a branch leads forward, and round again in a loop of its own. Calls and returns are followed, and
-    /// so are branches through registers and memory where it can be guessed where they lead.
-    fn along(&mut self, op: &Op, end: End, before: &[Op], code: &mut dyn Code) -> Option<(Inner, u64)> {
-        let here = |target: u64| target & !(PAGE - 1) == self.page;
-        match end {
-            End::Branch { taken, next } => {
-                if self.ticks + 1 >= MAX_BLOCK_TICKS || !op.insn.is_jcc_short_or_near() {
-                    return None;
-                }
-                if taken == self.head && self.backs.is_empty() {
-                    let (instructions, ticks) = *self.round.get_or_insert((before.len() + 1, self.ticks + 1));
-                    let again = before.len() + 1 + instructions <= MAX_INSTRUCTIONS
-                        && self.ticks + 1 + ticks <= MAX_BLOCK_TICKS;
-                    self.ticks += usize::from(again);
-                    return again.then_some((Inner::Branch { exit: next, taken: true }, taken));
-                }
-                if taken < next || !here(next) {
-                    return None;
-                }
-                self.ticks += 1;
-                Some((Inner::Branch { exit: taken, taken: false }, next))
-            }
-            End::Call { target, back } if self.calls(back, target, code) => {
-                Some((Inner::Call { back }, target))
-            }
-            End::Return { release } => {
-                let expected = self.backs.pop()?;
-                Some((Inner::Return { expected, release }, expected))
-            }
-            End::Jump if guess::is_fixed(&op.insn) => {
-                let expected =
-                    guess::target(before, &op.insn, code).filter(|target| fetches(*target, code))?;
-                Some((Inner::Jump { expected }, expected))
-            }
-            End::CallThrough { back } => {
-                let expected = guess::target(before, &op.insn, code)?;
-                self.calls(back, expected, code).then_some((Inner::CallThrough { expected, back }, expected))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether a call is followed; where it returns to is noted then.
-    fn calls(&mut self, back: u64, target: u64, code: &mut dyn Code) -> bool {
-        let follows =
-            back & !(PAGE - 1) == self.page && self.backs.len() < MAX_CALLS && fetches(target, code);
-        if follows {
-            self.backs.push(back);
-        }
-        follows
-    }
-}
-
-/// Whether an address is one of user code that can be fetched.
-fn fetches(target: u64, code: &mut dyn Code) -> bool {
-    target >> 47 == 0 && code.bytes(target, &mut [0]) == 1
-}
-
 /// What the next instruction is to a block.
 enum Next {
     Inside(Op),
@@ -234,9 +156,9 @@ impl Reader {
     pub(super) fn read(&mut self, rip: u64, first: bool, code: &mut dyn Code) -> Option<Block> {
         let mut block =
             Block { ops: Vec::new(), end: End::Leave(rip), idling: Idling::default(), waits: false };
-        let (mut at, mut way) = (rip, Way { head: rip, page: rip & !(PAGE - 1), ..Way::default() });
+        let (mut at, mut way) = (rip, Way::from(rip));
         loop {
-            if block.ops.len() == MAX_INSTRUCTIONS || at & !(PAGE - 1) != way.page {
+            if block.ops.len() == MAX_INSTRUCTIONS || !way.is_here(at) {
                 block.end = End::Next(at);
                 break;
             }
@@ -267,9 +189,6 @@ impl Reader {
                     block.idling = Idling::default();
                     let along = if crosses { None } else { way.along(&op, end, &block.ops, code) };
                     if let Some((inner, next)) = along {
-                        if !matches!(inner, Inner::Branch { .. }) {
-                            way.page = next & !(PAGE - 1);
-                        }
                         op.inner = inner;
                         block.ops.push(op);
                         at = next;

@@ -27,12 +27,14 @@ mod layout;
 mod links;
 /// From a place in the code to the guest's state.
 mod recover;
+/// Which way a block takes through branches.
+mod way;
 
 pub use block::Idling;
 pub use layout::{Area, Layout, Slots, TABLE_BYTES};
 pub use recover::{Recovered, Why};
 
-use block::{Block, Reader};
+use block::{Block, PAGE, Reader};
 use compile::Compiler;
 use emit::{Buffer, Ends};
 use layout::{MAX_TICKS, STEP, TICK};
@@ -43,7 +45,6 @@ use recover::{Sites, What};
 const RESERVE: usize = 32 << 10;
 /// Blocks that are translated at once at the most.
 const BATCH: usize = 32;
-const PAGE: u64 = 0x1000;
 
 /// Where guest code comes from.
 pub trait Code {

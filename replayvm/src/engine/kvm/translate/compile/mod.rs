@@ -4,16 +4,18 @@
 //! LEA and JRCXZ, which leave the flags. What has been counted before its time at a place where the block may be left, the
 //! place's [`Site`] takes back.
 
-/// Branches: of blocks, within them, and through the table.
+/// Branches that say where they lead.
 mod branches;
 /// Instructions where they are not.
 mod copy;
 /// Counting.
 mod count;
+/// Branches that do not.
+mod through;
 /// Flags that processors leave otherwise than the profile.
 mod undefined;
 
-pub(super) use branches::{missed, prologue};
+pub(super) use through::{missed, prologue};
 
 use super::block::{Block, End, Idling};
 use super::emit::{Buffer, Section};
