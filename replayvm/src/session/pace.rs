@@ -87,7 +87,11 @@ impl CheckpointPace {
         let passed = of_work(now.tick - self.last.tick, work.min(all));
         let owed = of_work(self.pages.saturating_mul(WORK_FOR_A_PAGE), light.min(all)).saturating_sub(work);
         let missing = self.every.saturating_sub(passed);
-        self.next = now.tick.saturating_add(missing.max(if owed == 0 { 1 } else { self.every }));
+        // To ask ends a native stretch. It is asked again when the rest will have been paid, if work goes on as it has.
+        let paid_in = u128::from(owed) * u128::from(now.tick - self.last.tick) / u128::from(work);
+        let (least, most) = if owed == 0 { (1, 1) } else { (self.every, self.every.saturating_mul(LIGHTER)) };
+        let paid_in = u64::try_from(paid_in).unwrap_or(most).clamp(least, most);
+        self.next = now.tick.saturating_add(missing.max(paid_in));
         missing == 0 && owed == 0
     }
 }
@@ -166,6 +170,16 @@ mod tests {
         pace.done(&machine_at(20_000, 180_000, 160_000), 10);
         let after = |work| machine_at(1 << 40, 180_000 + 16 * work, 160_000 + 16 * work);
         assert!(!pace.is_due(&after(10 * WORK_FOR_A_PAGE - 10)));
+        // It is asked again when they will be: half of it has been done in 4,000 ticks.
+        let half = 180_000 + 16 * 5 * WORK_FOR_A_PAGE;
+        pace.done(&machine_at(1_000_000, 180_000, 160_000), 10);
+        assert!(!pace.is_due(&machine_at(1_004_000, half, half - 20_000)));
+        assert!((4_900..=5_000).contains(&(pace.next() - 1_003_000)), "{}", pace.next());
+        // But no later than in sixteen times the ticks of the software CPU.
+        pace.done(&machine_at(1_000_000, 180_000, 160_000), 10);
+        assert!(!pace.is_due(&machine_at(1_016_000, 340_000, 320_000)));
+        assert_eq!(pace.next(), 1_032_000);
+        pace.done(&machine_at(20_000, 180_000, 160_000), 10);
         assert!(pace.is_due(&machine_at(
             2 << 40,
             after(10 * WORK_FOR_A_PAGE + 10).instructions(),
