@@ -156,7 +156,7 @@ impl Reader {
     pub(super) fn read(&mut self, rip: u64, first: bool, code: &mut dyn Code) -> Option<Block> {
         let mut block =
             Block { ops: Vec::new(), end: End::Leave(rip), idling: Idling::default(), waits: false };
-        let (mut at, mut way) = (rip, Way::from(rip));
+        let (mut at, mut way) = (rip, Way::beginning_at(rip));
         loop {
             if block.ops.len() == MAX_INSTRUCTIONS || !way.is_here(at) {
                 block.end = End::Next(at);

@@ -174,7 +174,7 @@ impl Translator {
             return Err(Refused::Full);
         }
         let Some(mut block) = self.reader.read(key.rip, first, code) else { return Err(Refused::Unknown) };
-        if batch.leaves(&block, key) {
+        if batch.puts_off(&block, key) {
             return Ok(());
         }
         loop {
@@ -202,7 +202,7 @@ impl Translator {
                 && buffer.room() >= RESERVE
                 && self.links.get(edge.key).is_none();
             let next = if follows { self.reader.read(edge.key.rip, false, code) } else { None };
-            if let Some(next) = next.filter(|next| !batch.leaves(next, edge.key)) {
+            if let Some(next) = next.filter(|next| !batch.puts_off(next, edge.key)) {
                 (key, block) = (edge.key, next);
                 continue;
             }
@@ -273,8 +273,8 @@ struct Batch {
 }
 
 impl Batch {
-    /// Whether a block is left until it is about to be executed.
-    fn leaves(&self, block: &Block, key: Key) -> bool {
+    /// Whether a block is put off until it is about to be executed.
+    fn puts_off(&self, block: &Block, key: Key) -> bool {
         block.waits && key.rip != self.rip
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) fn from(head: u64) -> Self {
+    pub(super) fn beginning_at(head: u64) -> Self {
         Self { head, page: head & !(PAGE - 1), ..Self::default() }
     }
 
